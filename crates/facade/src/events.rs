@@ -1,0 +1,122 @@
+//! What there is to tell about a remote run, in the order in which it is told. Whoever tells it is a reporter.
+
+use jiff::Timestamp;
+
+use crate::verdict::Outcome;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The remote run that is followed; once, first.
+    Run(RunFound),
+    /// A node's first evaluation has begun.
+    TaskStarted { node: String, link: Option<String>, at: Option<Timestamp> },
+    /// What became of a task, with all that belongs to it.
+    Task(Box<Task>),
+    /// Something for the log.
+    Note(Level, String),
+    /// Nothing comes after this.
+    Done(Done),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFound {
+    pub run_id: String,
+    pub environment: String,
+    pub status: String,
+    pub link: Option<String>,
+    pub start_at: Option<Timestamp>,
+    /// How many tasks there are to tell of, as far as is known.
+    pub tasks: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// The node's name, as the cloud has it.
+    pub node: String,
+    /// Key of the node's asset; a standalone audit has none.
+    pub key: Option<Vec<String>>,
+    pub outcome: Outcome,
+    /// Why, where it is not a plain success: the remote message, or a sentence.
+    pub reason: Option<String>,
+    /// The debugger's page.
+    pub link: Option<String>,
+    pub log_link: Option<String>,
+    pub warnings: Vec<String>,
+    pub evaluation_ids: Vec<String>,
+    /// The task had its verdict before these evaluations came.
+    pub late: bool,
+    pub start_at: Option<Timestamp>,
+    pub end_at: Option<Timestamp>,
+    pub materialization: Option<Materialization>,
+    pub checks: Vec<CheckResult>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Materialization {
+    pub key: Vec<String>,
+    pub run_id: Option<String>,
+    pub evaluation_id: String,
+    pub status: String,
+    pub at: Option<Timestamp>,
+    pub link: Option<String>,
+    pub log_link: Option<String>,
+    /// How many evaluations the task had in the run.
+    pub batches: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckResult {
+    pub key: Vec<String>,
+    pub name: String,
+    pub passed: bool,
+    pub severity: Severity,
+    pub evaluation_id: String,
+    pub link: Option<String>,
+    pub log_link: Option<String>,
+    pub executed_at: Option<Timestamp>,
+    pub interval_start: Option<Timestamp>,
+    pub interval_end: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Warn,
+    /// The evaluation failed as well.
+    Error,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warning,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    pub outcome: DoneAs,
+    pub run_id: Option<String>,
+    pub reason: Option<String>,
+    pub link: Option<String>,
+    pub tasks: usize,
+    /// Requests that the cloud was sent for all this.
+    pub requests: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoneAs {
+    Success,
+    /// All has been told, and the remote run ended badly.
+    Failure,
+    /// Not all could be told.
+    GaveUp,
+}
+
+impl DoneAs {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::GaveUp => "gave_up",
+        }
+    }
+}

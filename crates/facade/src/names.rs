@@ -1,0 +1,267 @@
+//! Names for Dagster out of the cloud's: key parts, op names, check names, and what makes two of them differ.
+//! Which asset, op or check gets which name is the manifest's business.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use sha2::{Digest, Sha256};
+
+/// Longest op or check name: it ends up in file names, which stop at 255 bytes.
+const LONGEST_NAME: usize = 200;
+
+/// Names that Dagster refuses for ops and for their inputs, Python's keywords among them.
+#[rustfmt::skip]
+const RESERVED: &[&str] = &[
+    "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict",
+    "int", "str", "float", "bool", "input", "output", "result", "type",
+    "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del",
+    "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal",
+    "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
+];
+
+/// The parts of a node's name, as the public client's parser sees them: catalog, schema, name.
+///
+/// A name of more than three parts keeps them all. A name that is no dotted identifier at all is split at its dots; never empty.
+pub fn key_parts(name: &str) -> Vec<String> {
+    let parts = match identifiers(name) {
+        Some(parts) => parts,
+        None if name.ends_with('.') => Vec::new(),
+        None => name.split('.').map(str::to_owned).collect(),
+    };
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    match parts.is_empty() {
+        true if name.trim().is_empty() => vec!["unnamed".to_owned()],
+        true => vec![name.to_owned()],
+        false => parts,
+    }
+}
+
+/// The op's name for an asset key (or, for a standalone audit, for the parts of its name).
+///
+/// ASCII letters, digits and `_`. What may not stay as it is gets the suffix of `full_name`.
+pub fn op_name(parts: &[String], full_name: &str) -> String {
+    let kept: Vec<String> = parts.iter().map(|part| part.chars().filter(|c| is_word(*c)).collect()).collect();
+    let lost_a_part = kept.iter().any(String::is_empty);
+    let name = kept.join("_");
+    if lost_a_part || RESERVED.contains(&name.as_str()) || name.len() > LONGEST_NAME {
+        with_suffix(&name, full_name)
+    } else {
+        name
+    }
+}
+
+/// The check's name for an audit: ASCII letters, digits, `_` and `.`.
+pub fn check_name(audit: &str) -> String {
+    let name: String = audit.chars().filter(|c| is_word(*c) || *c == '.').collect();
+    if name.is_empty() || RESERVED.contains(&name.as_str()) || name.len() > LONGEST_NAME {
+        with_suffix(&name, audit)
+    } else {
+        name
+    }
+}
+
+/// `name` with eight hexadecimal digits that depend on `full_name` alone.
+pub fn with_suffix(name: &str, full_name: &str) -> String {
+    let suffix = &digest(full_name)[..8];
+    let name = name.trim_matches('_');
+    let kept = &name[..name.len().min(LONGEST_NAME - 9)];
+    match kept {
+        "" => format!("node_{suffix}"),
+        kept => format!("{kept}_{suffix}"),
+    }
+}
+
+/// Makes equal names differ: each of them gets the suffix of its own full name, whatever order they come in.
+///
+/// `entries` are (name, full name); the full names must differ.
+pub fn distinct<N: Clone + Eq + Hash>(entries: &[(N, &str)], suffixed: impl Fn(&N, &str) -> N) -> Vec<N> {
+    let mut seen: HashMap<&N, usize> = HashMap::new();
+    for (name, _) in entries {
+        *seen.entry(name).or_default() += 1;
+    }
+    entries.iter().map(|(name, full)| if seen[name] > 1 { suffixed(name, full) } else { name.clone() }).collect()
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The parts of a dotted identifier in SQLGlot's default dialect, or `None` where it is something else.
+fn identifiers(name: &str) -> Option<Vec<String>> {
+    let mut rest = skip_blanks(name);
+    let mut parts = Vec::new();
+    loop {
+        let first = rest.chars().next()?;
+        let (part, after) = match first {
+            '"' | '\'' => quoted(rest, first)?,
+            // A parameter or placeholder: its own name is the part, what a dot adds to a parameter replaces it.
+            '@' if parts.is_empty() => {
+                let (word, after) = word(&rest[1..])?;
+                match skip_blanks(after).strip_prefix('.') {
+                    Some(after) => word_or_quoted(skip_blanks(after))?,
+                    None => (word, after),
+                }
+            }
+            ':' if parts.is_empty() => word(&rest[1..])?,
+            _ => word(rest)?,
+        };
+        parts.push(part);
+        rest = skip_blanks(after);
+        match rest.chars().next() {
+            None => return Some(parts),
+            Some('.') => rest = skip_blanks(&rest[1..]),
+            Some(';') if skip_blanks(&rest[1..]).is_empty() => return Some(parts),
+            // A function of one text, such as read_csv('x.csv'), names no table: no part is left of it.
+            Some('(') if parts.len() == 1 => {
+                let (_, after) = quoted(skip_blanks(&rest[1..]), '\'')?;
+                return (skip_blanks(after) == ")").then(Vec::new);
+            }
+            Some(_) => return None,
+        }
+    }
+}
+
+fn word_or_quoted(text: &str) -> Option<(String, &str)> {
+    match text.chars().next()? {
+        quote @ ('"' | '\'') => quoted(text, quote),
+        _ => word(text),
+    }
+}
+
+/// A quoted text at the start of `text`, where a doubled quote stands for one, and what follows it.
+fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
+    let mut part = String::new();
+    let mut chars = text.strip_prefix(quote)?.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if c != quote {
+            part.push(c);
+        } else if chars.peek().is_some_and(|(_, next)| *next == quote) {
+            chars.next();
+            part.push(quote);
+        } else {
+            return Some((part, &text[at + 2 * quote.len_utf8()..]));
+        }
+    }
+    None
+}
+
+/// An unquoted identifier at the start of `text`, and what follows it.
+fn word(text: &str) -> Option<(String, &str)> {
+    let end =
+        text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$' || (!c.is_ascii() && !c.is_whitespace())));
+    let (word, rest) = text.split_at(end.unwrap_or(text.len()));
+    (!word.is_empty()).then(|| (word.to_owned(), rest))
+}
+
+/// `text` without the white space and comments that it starts with.
+fn skip_blanks(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    while let Some(comment) = rest.strip_prefix("--") {
+        rest = comment.find('\n').map_or("", |end| &comment[end..]).trim_start();
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, expected: &[&str]) {
+        assert_eq!(key_parts(name), expected, "{name}");
+    }
+
+    #[test]
+    fn dotted_names_are_catalog_schema_name() {
+        check("orders", &["orders"]);
+        check("\"wh\".\"shop\".\"orders\"", &["wh", "shop", "orders"]);
+        check(" \"a\" . b\n.c ", &["a", "b", "c"]);
+        check("\u{a0}a.b", &["a", "b"]);
+        check("a.b -- comment", &["a", "b"]);
+        check("a.b;", &["a", "b"]);
+    }
+
+    #[test]
+    fn quotes_keep_what_they_hold() {
+        check("\"a.b\".\"c.d\".\"e f\"", &["a.b", "c.d", "e f"]);
+        check("\"x\"\"y\"", &["x\"y"]);
+        check("'s3://bucket/file.parquet'", &["s3://bucket/file.parquet"]);
+        check("\"a\".'b'", &["a", "b"]);
+    }
+
+    #[test]
+    fn more_than_three_parts_are_all_kept() {
+        check("\"srv\".\"db\".\"dbo\".\"t\"", &["srv", "db", "dbo", "t"]);
+        check("a.b.c.d.e", &["a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn what_is_no_identifier_is_split_at_its_dots() {
+        check("`my-project.dataset.table`", &["`my-project", "dataset", "table`"]);
+        check("sushi.orders o", &["sushi", "orders o"]);
+        check("db..orders", &["db", "orders"]);
+        check("order-items", &["order-items"]);
+        check("a\\b", &["a\\b"]);
+    }
+
+    #[test]
+    fn no_name_is_left_without_a_part() {
+        check("", &["unnamed"]);
+        check("\"\".\"\"", &["\"\".\"\""]);
+        check("sushi.orders.", &["sushi.orders."]);
+        check("read_csv('x.csv')", &["read_csv('x.csv')"]);
+    }
+
+    /// Every case that the public client's parser was asked about, where the table of them is at hand.
+    #[test]
+    fn parts_are_those_of_the_public_clients_parser() {
+        let table = include_str!("../testdata/table_names.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(table).unwrap();
+        assert!(cases.len() >= 100);
+        for case in cases {
+            let name = case["name"].as_str().unwrap();
+            let texts = |field: &str| -> Vec<String> {
+                case[field].as_array().into_iter().flatten().map(|p| p.as_str().unwrap().to_owned()).collect()
+            };
+            let (parts, all_parts) = (texts("parts"), texts("all_parts"));
+            let expected = if all_parts.len() > 3 && !all_parts.contains(&String::new()) { all_parts } else { parts };
+            // Without a part, or refused by that parser: the name itself, so that the model has an asset all the same.
+            if expected.is_empty() {
+                assert!(!key_parts(name).is_empty(), "{name:?}");
+            } else {
+                assert_eq!(key_parts(name), expected, "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn op_names_drop_what_dagster_refuses() {
+        let op = |parts: &[&str]| op_name(&parts.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>(), "full");
+        assert_eq!(op(&["wh", "shop", "orders"]), "wh_shop_orders");
+        assert_eq!(op(&["my-wh", "or ders/x"]), "mywh_ordersx");
+        assert_eq!(op(&["context"]), with_suffix("context", "full"));
+        assert_eq!(op(&["数据", "表"]), with_suffix("", "full"));
+        assert!(op(&["x".repeat(300).as_str()]).len() <= LONGEST_NAME);
+    }
+
+    #[test]
+    fn check_names_keep_dots() {
+        assert_eq!(check_name("not_null"), "not_null");
+        assert_eq!(check_name("my-audit of.mine"), "myauditof.mine");
+        assert_eq!(check_name("检查"), with_suffix("", "检查"));
+    }
+
+    #[test]
+    fn equal_names_all_get_a_suffix_of_their_own() {
+        let names =
+            distinct(&[("a".to_owned(), "1"), ("b".to_owned(), "2"), ("a".to_owned(), "3")], |n, f| with_suffix(n, f));
+        assert_eq!(names, [with_suffix("a", "1"), "b".to_owned(), with_suffix("a", "3")]);
+        let alone = distinct(&[("a".to_owned(), "3")], |n, f| with_suffix(n, f));
+        assert_eq!(alone, ["a"]);
+    }
+}

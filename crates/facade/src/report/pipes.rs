@@ -1,0 +1,242 @@
+//! Tells Dagster, through Dagster Pipes. What belongs to one task comes in one piece, closed by a message of its own.
+
+use std::collections::HashMap;
+use std::env;
+use std::io::Read;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dagster_pipes_rust::{
+    AssetCheckSeverity, DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR, DefaultWriter, PipesContext,
+    PipesMetadataValue, open_dagster_pipes,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Reporter;
+use super::line::{LONGEST, fit};
+use crate::events::{CheckResult, Event, Level, Materialization, Severity, Task};
+use crate::exit::Usage;
+use crate::poll::epoch;
+use crate::text::cut;
+
+/// A URL that takes more than this would leave no room for the rest of its line.
+const LONGEST_URL: usize = 4 * 1024;
+
+/// Longest line in Dagster's log.
+const LONGEST_NOTE: usize = LONGEST / 2;
+
+pub struct Pipes {
+    context: PipesContext<DefaultWriter>,
+}
+
+type Metadata = HashMap<&'static str, PipesMetadataValue>;
+
+impl Pipes {
+    /// `None` where Dagster did not launch this process. Opens the channel and says so.
+    pub fn from_environment() -> Result<Option<Self>> {
+        let Some(parameters) = env::var_os(DAGSTER_PIPES_MESSAGES_ENV_VAR) else { return Ok(None) };
+        // The crate panics where it does not know the channel: look first.
+        check_writer(&parameters.to_string_lossy())?;
+        if env::var_os(DAGSTER_PIPES_CONTEXT_ENV_VAR).is_none() {
+            return Err(Usage::new(format!("{DAGSTER_PIPES_CONTEXT_ENV_VAR} is missing beside {DAGSTER_PIPES_MESSAGES_ENV_VAR}: was this launched by Dagster Pipes")).into());
+        }
+        let context = open_dagster_pipes().context("cannot open the channel to Dagster")?;
+        Ok(Some(Self { context }))
+    }
+
+    pub fn job_nodes(&self) -> Vec<String> {
+        let extras = self.context.data.extras.as_ref();
+        let nodes =
+            extras.and_then(|extras| extras.get("nodes")).and_then(|nodes| nodes.as_ref()).and_then(Value::as_array);
+        nodes.into_iter().flatten().filter_map(|node| node.as_str().map(str::to_owned)).collect()
+    }
+
+    fn task(&mut self, task: &Task) -> Result<()> {
+        if let Some(materialization) = &task.materialization {
+            let key = wire_key(&materialization.key);
+            self.context.report_asset_materialization(&key, materialized(materialization), None)?;
+        }
+        for check in &task.checks {
+            let severity = match check.severity {
+                Severity::Error => AssetCheckSeverity::Error,
+                Severity::Warn => AssetCheckSeverity::Warn,
+            };
+            self.context.report_asset_check(
+                &check.name,
+                check.passed,
+                &wire_key(&check.key),
+                &severity,
+                checked(check),
+            )?;
+        }
+        self.custom(json!({
+            "tobiko": "task",
+            "node": task.node,
+            "key": task.key,
+            "outcome": task.outcome.as_str(),
+            "reason": task.reason,
+            "link": task.link,
+            "log_link": task.log_link,
+            "warnings": task.warnings,
+            "evaluation_ids": task.evaluation_ids,
+            "late": task.late,
+            "start_at": task.start_at.map(epoch),
+            "end_at": task.end_at.map(epoch),
+            "materialized": task.materialization.is_some(),
+            "checks": task.checks.len(),
+        }))
+    }
+
+    fn custom(&mut self, mut payload: Value) -> Result<()> {
+        fit(&mut payload);
+        self.context.report_custom_message(payload)?;
+        Ok(())
+    }
+}
+
+impl Reporter for Pipes {
+    fn tell(&mut self, event: &Event) -> Result<()> {
+        let told = match event {
+            Event::Run(run) => self.custom(json!({
+                "tobiko": "run",
+                "run_id": run.run_id,
+                "environment": run.environment,
+                "status": run.status,
+                "link": run.link,
+                "start_at": run.start_at.map(epoch),
+            })),
+            Event::TaskStarted { node, link, at } => {
+                self.custom(json!({"tobiko": "task_started", "node": node, "link": link, "at": at.map(epoch)}))
+            }
+            Event::Task(task) => self.task(task),
+            Event::Note(level, text) => {
+                let text = cut(text, LONGEST_NOTE);
+                let logger = &mut self.context.logger;
+                let written = match level {
+                    Level::Info => logger.info(&text),
+                    Level::Warning => logger.warning(&text),
+                };
+                written.map_err(anyhow::Error::from)
+            }
+            Event::Done(done) => self.custom(json!({
+                "tobiko": "done",
+                "outcome": done.outcome.as_str(),
+                "run_id": done.run_id,
+                "reason": done.reason,
+                "link": done.link,
+                "tasks": done.tasks,
+                "requests": done.requests,
+            })),
+        };
+        told.context("cannot write to the channel to Dagster")
+    }
+}
+
+/// Refuses a channel that `dagster_pipes_rust` has no writer for.
+fn check_writer(parameters: &str) -> Result<()> {
+    let unreadable =
+        || Usage::new(format!("{DAGSTER_PIPES_MESSAGES_ENV_VAR} cannot be read: was this launched by Dagster Pipes"));
+    let packed = STANDARD.decode(parameters.trim()).map_err(|_| unreadable())?;
+    let mut text = String::new();
+    flate2::read::ZlibDecoder::new(packed.as_slice()).read_to_string(&mut text).map_err(|_| unreadable())?;
+    let parameters: HashMap<String, Value> = serde_json::from_str(&text).map_err(|_| unreadable())?;
+    let stream = |name: &str| parameters.get(name).and_then(Value::as_str).map(str::to_lowercase);
+    let is_file = parameters.get("path").is_some_and(Value::is_string);
+    let is_stream = |name| stream(name).is_some_and(|stream| stream == "stdout" || stream == "stderr");
+    if is_file || is_stream("stdio") || (is_stream("buffered_stdio") && stream("stdio").is_none()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
+    Err(Usage::new(format!(
+        "this Pipes message reader is not supported (its parameters: {}): use one that reads a file or the process's output",
+        names.join(", ")
+    ))
+    .into())
+}
+
+/// The key's parts joined with slashes, or, where that could be read in another way, as a JSON list.
+fn wire_key(key: &[String]) -> String {
+    let joined = key.join("/");
+    let is_ambiguous = key.iter().any(|part| part.contains(['/', '\\'])) || joined.starts_with('[');
+    if is_ambiguous { json!(key).to_string() } else { joined }
+}
+
+fn materialized(materialization: &Materialization) -> Metadata {
+    let mut metadata = Metadata::new();
+    text(&mut metadata, "Tobiko Cloud Run Id", materialization.run_id.as_deref());
+    text(&mut metadata, "Tobiko Cloud Execution Id", Some(&materialization.evaluation_id));
+    url(&mut metadata, "Log Link", materialization.log_link.as_deref());
+    url(&mut metadata, "Debugger", materialization.link.as_deref());
+    time(&mut metadata, "Materialization Timestamp", materialization.at);
+    text(&mut metadata, "Execution Status", Some(&materialization.status));
+    if materialization.batches > 1 {
+        metadata
+            .insert("Batches", PipesMetadataValue::from(i64::try_from(materialization.batches).unwrap_or(i64::MAX)));
+    }
+    metadata
+}
+
+fn checked(check: &CheckResult) -> Metadata {
+    let mut metadata = Metadata::new();
+    text(&mut metadata, "Tobiko Cloud Evaluation Id", Some(&check.evaluation_id));
+    url(&mut metadata, "Log Link", check.log_link.as_deref());
+    url(&mut metadata, "Debugger", check.link.as_deref());
+    time(&mut metadata, "Execution Timestamp", check.executed_at);
+    time(&mut metadata, "Interval Start Timestamp", check.interval_start);
+    time(&mut metadata, "Interval End Timestamp", check.interval_end);
+    metadata
+}
+
+fn text(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
+        metadata.insert(name, PipesMetadataValue::from(cut(value, 1024).into_owned()));
+    }
+}
+
+fn url(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
+    if let Some(value) = value.filter(|value| !value.is_empty() && value.len() <= LONGEST_URL) {
+        metadata.insert(name, PipesMetadataValue::from_url(value.to_owned()));
+    }
+}
+
+/// Unix seconds as a float: the oldest Dagster's reader knows no type for points in time.
+fn time(metadata: &mut Metadata, name: &'static str, value: Option<Timestamp>) {
+    if let Some(value) = value {
+        metadata.insert(name, PipesMetadataValue::from(epoch(value)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn packed(parameters: &Value) -> String {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(parameters.to_string().as_bytes()).unwrap();
+        STANDARD.encode(encoder.finish().unwrap())
+    }
+
+    #[test]
+    fn only_channels_that_can_be_written_are_taken() {
+        let check = |parameters: Value| check_writer(&packed(&parameters)).is_ok();
+        assert!(check(json!({"path": "messages"})));
+        assert!(check(json!({"stdio": "stderr"})));
+        assert!(check(json!({"buffered_stdio": "stdout"})));
+        assert!(!check(json!({"bucket": "b", "key_prefix": "k"})));
+        assert!(!check(json!({"stdio": "elsewhere"})));
+        assert!(check_writer("not base64!").is_err());
+    }
+
+    #[test]
+    fn keys_that_could_be_misread_go_as_a_list() {
+        let key = |parts: &[&str]| wire_key(&parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
+        assert_eq!(key(&["wh", "shop", "orders"]), "wh/shop/orders");
+        assert_eq!(key(&["a/b", "c"]), r#"["a/b","c"]"#);
+        assert_eq!(key(&["a\\", "c"]), r#"["a\\","c"]"#);
+        assert_eq!(key(&["[dbo]", "t"]), r#"["[dbo]","t"]"#);
+    }
+}

@@ -1,0 +1,132 @@
+//! Tells the person at the terminal: a line for each task, a progress bar below them, a summary at the end.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Reporter;
+use crate::events::{Done, DoneAs, Event, Level, Task};
+use crate::text::one_line;
+use crate::verdict::Outcome;
+
+pub struct Terminal {
+    bar: ProgressBar,
+    color: bool,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+impl Terminal {
+    pub fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { bar, color, counts: BTreeMap::new() }
+    }
+
+    /// Writes a line to stdout, above the bar. Nobody listening any more is a normal end.
+    fn line(&self, text: &str) -> Result<()> {
+        self.bar.suspend(|| {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{text}").and_then(|()| out.flush())
+        })?;
+        Ok(())
+    }
+
+    fn painted(&self, text: &str, color: &str) -> String {
+        if self.color { format!("\u{1b}[{color}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn task(&mut self, task: &Task) -> Result<()> {
+        let (sign, color, word) = match task.outcome {
+            Outcome::Success => ("✓", "32", "succeeded"),
+            Outcome::Failure => ("✗", "31", "failed"),
+            Outcome::NothingDue => ("·", "2", "nothing due"),
+            Outcome::Skipped => ("-", "33", "skipped"),
+        };
+        *self.counts.entry(word).or_default() += 1;
+        self.bar.inc(1);
+        let name = task.key.as_ref().map_or_else(|| task.node.clone(), |key| key.join("."));
+        let mut line = format!("{} {name}", self.painted(sign, color));
+        let took = task.start_at.zip(task.end_at).map(|(start, end)| end.duration_since(start).as_secs_f64());
+        let failed = task.checks.iter().filter(|check| !check.passed).count();
+        let details = [
+            (task.outcome != Outcome::Success).then(|| word.to_owned()),
+            took.map(|seconds| format!("{seconds:.1} s")),
+            task.materialization.as_ref().filter(|m| m.batches > 1).map(|m| format!("{} batches", m.batches)),
+            (!task.checks.is_empty()).then(|| match failed {
+                0 => format!("{} passed", checks(task.checks.len())),
+                failed => format!("{failed} of {} failed", checks(task.checks.len())),
+            }),
+        ];
+        let details: Vec<String> = details.into_iter().flatten().collect();
+        if !details.is_empty() {
+            line += &self.painted(&format!("  {}", details.join(", ")), "2");
+        }
+        self.line(&line)?;
+        if let (Outcome::Failure | Outcome::Skipped, Some(reason)) = (task.outcome, &task.reason) {
+            self.line(&format!("    {}", one_line(reason)))?;
+            if let Some(link) = &task.link {
+                self.line(&format!("    {link}"))?;
+            }
+        }
+        for warning in &task.warnings {
+            self.line(&format!("    {}", self.painted(warning, "33")))?;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, done: &Done) -> Result<()> {
+        self.bar.finish_and_clear();
+        let counts: Vec<String> = self.counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let counts = if counts.is_empty() { "no task".to_owned() } else { counts.join(", ") };
+        let (word, color) = match done.outcome {
+            DoneAs::Success => ("done", "32"),
+            DoneAs::Failure => ("failed", "31"),
+            DoneAs::GaveUp => ("gave up", "31"),
+        };
+        self.line(&format!("{}: {counts}", self.painted(word, color)))?;
+        if let (DoneAs::Failure, Some(reason)) = (done.outcome, &done.reason) {
+            self.line(&format!("    {}", one_line(reason)))?;
+        }
+        match &done.link {
+            Some(link) => self.line(&format!("    {link}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn checks(count: usize) -> String {
+    if count == 1 { "1 check".to_owned() } else { format!("{count} checks") }
+}
+
+impl Reporter for Terminal {
+    fn tell(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Run(run) => {
+                self.line(&format!("run {} of {}: {}", run.run_id, run.environment, run.status))?;
+                if let Some(link) = &run.link {
+                    self.line(&format!("    {link}"))?;
+                }
+                self.bar.set_length(run.tasks as u64);
+                if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}") {
+                    self.bar.set_style(style);
+                }
+                self.bar.enable_steady_tick(Duration::from_millis(200));
+                Ok(())
+            }
+            Event::TaskStarted { node, .. } => {
+                self.bar.set_message(node.clone());
+                Ok(())
+            }
+            Event::Task(task) => self.task(task),
+            Event::Note(Level::Info, text) => self.line(text),
+            Event::Note(Level::Warning, text) => self.line(&self.painted(&format!("warning: {text}"), "33")),
+            Event::Done(done) => self.done(done),
+        }
+    }
+}

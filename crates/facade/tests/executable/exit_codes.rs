@@ -1,0 +1,113 @@
+//! Every failure is one sentence that names the thing, and the documented exit code.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::Html;
+use tokio::net::TcpListener;
+
+use crate::cloud::Cloud;
+use crate::process::{command, run, stderr, stdout};
+
+/// Fails with that code, and says so in one line that holds `words`, and no secret.
+#[track_caller]
+fn check_failure(output: &std::process::Output, code: i32, words: &[&str]) {
+    let told = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{told}");
+    for word in words {
+        assert!(errors[0].contains(word), "no {word:?} in {told}");
+    }
+    assert!(!told.contains("hush") && !told.contains("panicked"), "{told}");
+}
+
+#[tokio::test]
+async fn no_base_url_names_its_variable() {
+    check_failure(&run(&["check"], &[]).await, 2, &["TCLOUD_BASE_URL"]);
+    check_failure(&run(&["poll"], &[("TCLOUD_BASE_URL", "cloud")]).await, 2, &["TCLOUD_BASE_URL"]);
+}
+
+#[tokio::test]
+async fn token_and_client_together_are_refused() {
+    let environment = [("TCLOUD_BASE_URL", "http://127.0.0.1:9"), ("TCLOUD_TOKEN", "hush"), ("TCLOUD_CLIENT_ID", "me")];
+    check_failure(&run(&["check"], &environment).await, 2, &["TCLOUD_TOKEN", "TCLOUD_CLIENT_ID"]);
+}
+
+#[tokio::test]
+async fn nobody_there_is_3() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let environment = [("TCLOUD_BASE_URL", base_url.as_str()), ("TOBIKO_FACADE_CALL_LIMIT_S", "1")];
+    check_failure(&run(&["definitions"], &environment).await, 3, &[&base_url]);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_4_and_names_the_variables() {
+    let cloud = Cloud::start_for(Some(("me", "right"))).await;
+    let environment =
+        [("TCLOUD_BASE_URL", cloud.base_url.as_str()), ("TCLOUD_CLIENT_ID", "me"), ("TCLOUD_CLIENT_SECRET", "hush")];
+    check_failure(&run(&["check"], &environment).await, 4, &["TCLOUD_CLIENT_ID", "TCLOUD_CLIENT_SECRET"]);
+}
+
+#[tokio::test]
+async fn an_unknown_environment_is_5() {
+    let cloud = Cloud::start().await;
+    let environment = [("TCLOUD_BASE_URL", cloud.base_url.as_str())];
+    check_failure(&run(&["check", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
+    check_failure(&run(&["mirror", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
+    check_failure(&run(&["mirror", "--run-id", "gone"], &environment).await, 5, &["gone"]);
+}
+
+#[tokio::test]
+async fn a_page_instead_of_the_api_is_5_and_names_the_base_url() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let page = || async { (StatusCode::NOT_FOUND, Html("<html>not here</html>")) };
+    tokio::spawn(axum::serve(listener, Router::new().fallback(page)).into_future());
+    let environment = [("TCLOUD_BASE_URL", base_url.as_str()), ("TCLOUD_TOKEN", "hush")];
+    check_failure(&run(&["definitions"], &environment).await, 5, &["TCLOUD_BASE_URL"]);
+}
+
+#[tokio::test]
+async fn a_failed_run_is_6_at_the_terminal() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    cloud.feed_run("r1", "failed", Some("no such table: raw")).await;
+    let output = run(&["mirror"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await;
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    let told = stdout(&output);
+    assert!(told.contains("✗ a") && told.contains("no such table: raw") && told.contains("- b"), "{told}");
+}
+
+#[tokio::test]
+async fn a_successful_run_is_0() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    cloud.feed_run("r1", "success", None).await;
+    let output = run(&["mirror"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("✓ a  2.0 s, 1 check passed"), "{}", stdout(&output));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_it_with_130() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    let started = serde_json::json!({"type": "run_started", "run_id": "r1", "environment": "prod"});
+    let open = serde_json::json!({"type": "evaluation_started", "evaluation_id": "e", "run_id": "r1", "environment": "prod",
+        "node_name": "a", "version": "1", "interval_start": null, "interval_end": null});
+    cloud.feed(&[started, open]).await;
+    let mut command = command(&["mirror"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // It has begun when it says which run it follows.
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut first).await.unwrap();
+    assert!(first.contains("r1"), "{first}");
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    check_failure(&output, 130, &["interrupted"]);
+}

@@ -1,0 +1,84 @@
+//! `GET /runs/{run_id}/evaluations`, `GET /evaluations` and `GET /evaluations/{evaluation_id}`
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use super::answers::EvaluationAnswer;
+use super::{Api, ApiError, PathOf, QueryOf, Sort, checked_limit};
+use crate::store::{EvaluationFilter, ask};
+
+const DEFAULT_LIMIT: u32 = 100;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OfRunQuery {
+    node_name: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct EvaluationsQuery {
+    run_id: Option<String>,
+    plan_id: Option<String>,
+    environment: Option<String>,
+    #[serde(default)]
+    latest: bool,
+    node_name: Option<String>,
+    sort: Option<Sort>,
+    limit: Option<u32>,
+}
+
+/// All of them, unless asked for fewer.
+pub(super) async fn of_run(
+    State(api): State<Api>,
+    run_id: PathOf,
+    query: QueryOf<OfRunQuery>,
+) -> Result<Json<Vec<EvaluationAnswer>>, ApiError> {
+    let Query(query) = query?;
+    let filter = EvaluationFilter {
+        run_id: Some(run_id?.0),
+        node_name: query.node_name,
+        limit: checked_limit(query.limit)?,
+        ..EvaluationFilter::default()
+    };
+    answer(&api, filter).await
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    query: QueryOf<EvaluationsQuery>,
+) -> Result<Json<Vec<EvaluationAnswer>>, ApiError> {
+    let Query(query) = query?;
+    let filter = EvaluationFilter {
+        run_id: query.run_id,
+        plan_id: query.plan_id,
+        environment: query.environment,
+        node_name: query.node_name,
+        version: None,
+        latest: query.latest,
+        newest_first: query.sort == Some(Sort::Desc),
+        limit: checked_limit(query.limit)?.or(Some(DEFAULT_LIMIT)),
+    };
+    answer(&api, filter).await
+}
+
+pub(super) async fn one(State(api): State<Api>, evaluation_id: PathOf) -> Result<Json<EvaluationAnswer>, ApiError> {
+    let evaluation_id = evaluation_id?.0;
+    let unknown = format!("evaluation {evaluation_id:?} does not exist");
+    let evaluation = api.store.read(move |connection| ask::evaluation(connection, &evaluation_id));
+    match evaluation.await? {
+        Some(evaluation) => Ok(Json(EvaluationAnswer::new(evaluation, &api.links))),
+        None => Err(ApiError::not_found(unknown)),
+    }
+}
+
+/// No evaluations: 404.
+async fn answer(api: &Api, filter: EvaluationFilter) -> Result<Json<Vec<EvaluationAnswer>>, ApiError> {
+    let evaluations = api.store.read(move |connection| ask::evaluations(connection, &filter)).await?;
+    if evaluations.is_empty() {
+        return Err(ApiError::not_found("no evaluations"));
+    }
+    let evaluations = evaluations.into_iter();
+    let answers = evaluations.map(|evaluation| EvaluationAnswer::new(evaluation, &api.links));
+    Ok(Json(answers.collect()))
+}

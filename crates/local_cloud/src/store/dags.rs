@@ -1,0 +1,194 @@
+//! The DAGs of the environments, one for each change.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::{NodeType, SourceType};
+use crate::moment::Moment;
+
+/// How many DAGs of an environment are kept.
+const KEPT: u32 = 100;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dag {
+    pub environment: String,
+    pub plan_id: Option<String>,
+    /// Since when the environment has it.
+    pub at: Moment,
+    pub start_at: Moment,
+    pub schedule_cron: String,
+    pub schedule_seconds: i64,
+    pub nodes: Vec<Node>,
+}
+
+/// A model or a standalone audit, in one version.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub name: String,
+    pub version: String,
+    pub model_name: String,
+    pub description: Option<String>,
+    pub source_type: SourceType,
+    pub node_type: NodeType,
+    pub tags: Vec<String>,
+    pub parent_names: Vec<String>,
+    pub audit_names: Vec<String>,
+}
+
+/// A node as one of an environment's DAGs has it.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeVersion {
+    pub node: Node,
+    /// When the environment got it first.
+    pub since: Moment,
+}
+
+/// An environment that the server has heard of.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvironmentRow {
+    pub name: String,
+    /// Nodes of its DAG; none before a plan has finalized it.
+    pub nodes: i64,
+}
+
+/// The DAG that the environment has now.
+pub(crate) fn dag(connection: &Connection, environment: &str) -> rusqlite::Result<Option<Dag>> {
+    let newest = connection
+        .prepare_cached("SELECT * FROM dag WHERE environment = ?1 ORDER BY seq DESC LIMIT 1")?
+        .query_row([environment], |row| {
+            let dag = Dag {
+                environment: row.get("environment")?,
+                plan_id: row.get("plan_id")?,
+                at: row.get("at")?,
+                start_at: row.get("start_at")?,
+                schedule_cron: row.get("schedule_cron")?,
+                schedule_seconds: row.get("schedule_seconds")?,
+                nodes: Vec::new(),
+            };
+            Ok((row.get::<_, i64>("seq")?, dag))
+        })
+        .optional()?;
+    let Some((seq, mut dag)) = newest else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare_cached("SELECT * FROM dag_node WHERE dag = ?1 ORDER BY position")?;
+    dag.nodes = statement.query_map([seq], node_from_row)?.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(dag))
+}
+
+/// Keeps the DAG unless the environment has it already, or has had a newer one.
+pub(crate) fn remember_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<()> {
+    if let Some(current) = self::dag(connection, &dag.environment)? {
+        let same = Dag { at: current.at, plan_id: current.plan_id.clone(), ..dag.clone() } == current;
+        if same || dag.at < current.at {
+            return Ok(());
+        }
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO dag (environment, plan_id, at, start_at, schedule_cron, schedule_seconds)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            dag.environment,
+            dag.plan_id,
+            dag.at,
+            dag.start_at,
+            dag.schedule_cron,
+            dag.schedule_seconds
+        ])?;
+    let seq = connection.last_insert_rowid();
+    let mut insert =
+        connection.prepare_cached("INSERT INTO dag_node VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+    for (position, node) in dag.nodes.iter().enumerate() {
+        insert.execute(params![
+            seq,
+            node.name,
+            i64::try_from(position).unwrap_or(i64::MAX),
+            node.version,
+            node.model_name,
+            node.description,
+            node.source_type,
+            node.node_type,
+            to_json(&node.tags),
+            to_json(&node.parent_names),
+            to_json(&node.audit_names),
+        ])?;
+    }
+    connection.execute(
+        "DELETE FROM dag WHERE environment = ?1 AND seq NOT IN
+             (SELECT seq FROM dag WHERE environment = ?1 ORDER BY seq DESC LIMIT ?2)",
+        params![dag.environment, KEPT],
+    )?;
+    Ok(())
+}
+
+/// Every environment with a DAG, a run or a plan, by name.
+pub(crate) fn environments(connection: &Connection) -> rusqlite::Result<Vec<EnvironmentRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT known.environment AS name,
+                (SELECT count(*) FROM dag_node WHERE dag_node.dag =
+                    (SELECT max(dag.seq) FROM dag WHERE dag.environment = known.environment)) AS nodes
+         FROM (SELECT environment FROM dag UNION SELECT environment FROM activity) AS known
+         ORDER BY known.environment",
+    )?;
+    let found =
+        statement.query_map([], |row| Ok(EnvironmentRow { name: row.get("name")?, nodes: row.get("nodes")? }))?;
+    found.collect()
+}
+
+pub(crate) fn environment_exists(connection: &Connection, environment: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM dag WHERE environment = ?1)
+                 OR EXISTS (SELECT 1 FROM activity WHERE environment = ?1)",
+        )?
+        .query_row([environment], |row| row.get(0))
+}
+
+/// The versions that a node has had in the environment, newest first, each as it was last.
+pub(crate) fn node_versions(
+    connection: &Connection,
+    environment: &str,
+    name: &str,
+) -> rusqlite::Result<Vec<NodeVersion>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT dag_node.*, dag.at FROM dag_node JOIN dag ON dag.seq = dag_node.dag
+         WHERE dag.environment = ?1 AND dag_node.name = ?2 ORDER BY dag.seq DESC",
+    )?;
+    let mut rows = statement.query([environment, name])?;
+    let mut versions: Vec<NodeVersion> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (node, since) = (node_from_row(row)?, row.get("at")?);
+        match versions.iter_mut().find(|known| known.node.version == node.version) {
+            Some(known) => known.since = since,
+            None => versions.push(NodeVersion { node, since }),
+        }
+    }
+    Ok(versions)
+}
+
+fn node_from_row(row: &Row<'_>) -> rusqlite::Result<Node> {
+    Ok(Node {
+        name: row.get("name")?,
+        version: row.get("version")?,
+        model_name: row.get("model_name")?,
+        description: row.get("description")?,
+        source_type: row.get("source_type")?,
+        node_type: row.get("type")?,
+        tags: from_json(row, "tags")?,
+        parent_names: from_json(row, "parent_names")?,
+        audit_names: from_json(row, "audit_names")?,
+    })
+}
+
+fn to_json(list: &[String]) -> String {
+    serde_json::Value::from(list).to_string()
+}
+
+fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    let column = row.as_ref().column_index(column)?;
+    serde_json::from_str(&text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))
+}

@@ -1,0 +1,279 @@
+//! Evaluations and their audits.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
+
+use super::{Kind, Status};
+use crate::moment::Moment;
+
+/// What was done for one node in one batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Evaluation {
+    pub seq: i64,
+    pub id: String,
+    pub kind: Kind,
+    pub activity_id: String,
+    pub environment: String,
+    /// Whether its run or plan has ended.
+    pub activity_ended: bool,
+    pub node_name: String,
+    pub version: String,
+    pub interval_start: Option<Moment>,
+    pub interval_end: Option<Moment>,
+    pub status: Status,
+    pub start_at: Option<Moment>,
+    pub end_at: Option<Moment>,
+    pub error_message: Option<String>,
+    pub log: Option<String>,
+    pub audits: Vec<Audit>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    pub name: String,
+    pub args: Option<String>,
+    pub status: Status,
+    pub blocking: bool,
+    /// Rows that failed it.
+    pub count: Option<i64>,
+    pub execution_time: Moment,
+    pub interval_start: Moment,
+    pub interval_end: Moment,
+    pub log: Option<String>,
+}
+
+/// Which evaluations, and in which order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EvaluationFilter {
+    pub run_id: Option<String>,
+    pub plan_id: Option<String>,
+    /// Made in it, or of a version of a node that it has now.
+    pub environment: Option<String>,
+    pub node_name: Option<String>,
+    pub version: Option<String>,
+    /// Only the newest of each node that has started; with an environment: of the version that it has now.
+    pub latest: bool,
+    pub newest_first: bool,
+    pub limit: Option<u32>,
+}
+
+const COLUMNS: &str = "evaluation.*, activity.kind, activity.id AS activity_id, activity.environment,
+     activity.end_at IS NOT NULL AS activity_ended";
+const CURRENT_DAG: &str = "(SELECT max(seq) FROM dag WHERE environment = ?)";
+
+pub(crate) fn evaluations(connection: &Connection, filter: &EvaluationFilter) -> rusqlite::Result<Vec<Evaluation>> {
+    let (sql, values) = sql(filter);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map(params_from_iter(values), from_row)?;
+    found.map(|evaluation| with_audits(connection, evaluation?)).collect()
+}
+
+pub(crate) fn evaluation(connection: &Connection, id: &str) -> rusqlite::Result<Option<Evaluation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM evaluation JOIN activity ON activity.seq = evaluation.activity
+         WHERE evaluation.id = ?1"
+    );
+    let found = connection.prepare_cached(&sql)?.query_row([id], from_row).optional()?;
+    found.map(|evaluation| with_audits(connection, evaluation)).transpose()
+}
+
+/// How many evaluations a run or plan has.
+pub(crate) fn count_evaluations(connection: &Connection, activity: i64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM evaluation WHERE activity = ?1")?
+        .query_row([activity], |row| row.get(0))
+}
+
+fn sql(filter: &EvaluationFilter) -> (String, Vec<Value>) {
+    let mut values: Vec<Value> = Vec::new();
+    let mut from = "evaluation".to_owned();
+    let mut conditions: Vec<String> = Vec::new();
+    let mut only = |condition: &str, texts: &[&String]| {
+        conditions.push(condition.to_owned());
+        values.extend(texts.iter().map(|text| Value::from((*text).clone())));
+    };
+    for (kind, id) in [(Kind::Run, &filter.run_id), (Kind::Plan, &filter.plan_id)] {
+        if let Some(id) = id {
+            let kind = kind.as_str();
+            only(&format!("activity.kind = '{kind}' AND activity.id = ?"), &[id]);
+        }
+    }
+    if let Some(name) = &filter.node_name {
+        only("evaluation.node_name = ?", &[name]);
+    }
+    if let Some(version) = &filter.version {
+        only("evaluation.version = ?", &[version]);
+    }
+    match &filter.environment {
+        // By far the most frequent question of this kind, and the database may hold years: one step into the index
+        // for each node.
+        Some(environment) if filter.latest && filter.run_id.is_none() && filter.plan_id.is_none() => {
+            from = "dag_node JOIN evaluation ON evaluation.seq =
+                      (SELECT seq FROM evaluation AS newest
+                       WHERE newest.node_name = dag_node.name AND newest.version = dag_node.version
+                         AND newest.start_at IS NOT NULL
+                       ORDER BY newest.start_at DESC, newest.seq DESC LIMIT 1)"
+                .to_owned();
+            only(&format!("dag_node.dag = {CURRENT_DAG}"), &[environment]);
+        }
+        Some(environment) if filter.latest => {
+            only(&format!("EXISTS ({})", of_current_dag()), &[environment]);
+        }
+        Some(environment) => {
+            only(&format!("(activity.environment = ? OR EXISTS ({}))", of_current_dag()), &[environment, environment]);
+        }
+        None => {}
+    }
+    let by_window = filter.latest && from == "evaluation";
+    if by_window {
+        only("evaluation.start_at IS NOT NULL", &[]);
+    }
+    let conditions = match conditions.is_empty() {
+        true => "1".to_owned(),
+        false => conditions.join(" AND "),
+    };
+    let from = format!("{from} JOIN activity ON activity.seq = evaluation.activity");
+    let order = match filter.newest_first {
+        true => "evaluation.start_at IS NULL DESC, evaluation.start_at DESC, evaluation.seq DESC",
+        false => "evaluation.start_at IS NULL, evaluation.start_at, evaluation.seq",
+    };
+    let limit = filter.limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
+    let sql = match by_window {
+        true => format!(
+            "SELECT {COLUMNS} FROM evaluation JOIN activity ON activity.seq = evaluation.activity
+             WHERE evaluation.seq IN
+                 (SELECT seq FROM
+                     (SELECT evaluation.seq, row_number() OVER (PARTITION BY evaluation.node_name
+                          ORDER BY evaluation.start_at DESC, evaluation.seq DESC) AS place
+                      FROM {from} WHERE {conditions})
+                  WHERE place = 1)
+             ORDER BY {order} {limit}"
+        ),
+        false => {
+            format!("SELECT {COLUMNS} FROM {from} WHERE {conditions} ORDER BY {order} {limit}")
+        }
+    };
+    (sql, values)
+}
+
+fn of_current_dag() -> String {
+    format!(
+        "SELECT 1 FROM dag_node WHERE dag_node.dag = {CURRENT_DAG}
+             AND dag_node.name = evaluation.node_name AND dag_node.version = evaluation.version"
+    )
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Evaluation> {
+    Ok(Evaluation {
+        seq: row.get("seq")?,
+        id: row.get("id")?,
+        kind: row.get("kind")?,
+        activity_id: row.get("activity_id")?,
+        environment: row.get("environment")?,
+        activity_ended: row.get("activity_ended")?,
+        node_name: row.get("node_name")?,
+        version: row.get("version")?,
+        interval_start: row.get("interval_start")?,
+        interval_end: row.get("interval_end")?,
+        status: row.get("status")?,
+        start_at: row.get("start_at")?,
+        end_at: row.get("end_at")?,
+        error_message: row.get("error_message")?,
+        log: row.get("log")?,
+        audits: Vec::new(),
+    })
+}
+
+fn with_audits(connection: &Connection, mut evaluation: Evaluation) -> rusqlite::Result<Evaluation> {
+    let mut statement = connection.prepare_cached("SELECT * FROM audit WHERE evaluation = ?1 ORDER BY seq")?;
+    let audits = statement.query_map([evaluation.seq], |row| {
+        Ok(Audit {
+            name: row.get("name")?,
+            args: row.get("args")?,
+            status: row.get("status")?,
+            blocking: row.get("blocking")?,
+            count: row.get("count")?,
+            execution_time: row.get("execution_time")?,
+            interval_start: row.get("interval_start")?,
+            interval_end: row.get("interval_end")?,
+            log: row.get("log")?,
+        })
+    })?;
+    evaluation.audits = audits.collect::<rusqlite::Result<_>>()?;
+    Ok(evaluation)
+}
+
+/// What is known of an evaluation before it begins.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEvaluation<'a> {
+    pub id: &'a str,
+    /// `seq` of its run or plan.
+    pub activity: i64,
+    pub node_name: &'a str,
+    pub version: &'a str,
+    pub interval_start: Option<Moment>,
+    pub interval_end: Option<Moment>,
+}
+
+/// Notes a batch that will be evaluated.
+pub(crate) fn schedule_evaluation(connection: &Connection, new: &NewEvaluation<'_>) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO evaluation (id, activity, node_name, version, interval_start, interval_end, status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'scheduled') ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![new.id, new.activity, new.node_name, new.version, new.interval_start, new.interval_end])?;
+    Ok(())
+}
+
+/// Notes that it has begun, whether or not it was scheduled, and even when its end is known already.
+pub(crate) fn start_evaluation(connection: &Connection, new: &NewEvaluation<'_>, at: Moment) -> rusqlite::Result<()> {
+    schedule_evaluation(connection, new)?;
+    connection
+        .prepare_cached(
+            "UPDATE evaluation SET start_at = :at,
+                 status = CASE WHEN end_at IS NULL THEN 'in_progress' ELSE status END WHERE id = :id",
+        )?
+        .execute(named_params! {":id": new.id, ":at": at})?;
+    Ok(())
+}
+
+/// Notes its end. One whose beginning was not told began then, too.
+pub(crate) fn end_evaluation(
+    connection: &Connection,
+    seq: i64,
+    status: Status,
+    error_message: Option<&str>,
+    log: Option<&str>,
+    at: Moment,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE evaluation SET status = ?2, error_message = ?3, log = ?4, end_at = ?5,
+                 start_at = coalesce(start_at, ?5) WHERE seq = ?1",
+        )?
+        .execute(params![seq, status, error_message, log, at])?;
+    Ok(())
+}
+
+pub(crate) fn insert_audit(connection: &Connection, evaluation: i64, audit: &Audit) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO audit (evaluation, name, args, status, blocking, count, execution_time,
+                                interval_start, interval_end, log)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            evaluation,
+            audit.name,
+            audit.args,
+            audit.status,
+            audit.blocking,
+            audit.count,
+            audit.execution_time,
+            audit.interval_start,
+            audit.interval_end,
+            audit.log
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The database: one SQLite file in WAL mode, one writer at a time, readers beside it.
+//! The modules below hold the tables as types and the questions that are asked of them.
+
+mod activities;
+mod dags;
+mod evaluations;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+
+use crate::Error;
+use crate::moment::Moment;
+
+pub(crate) use activities::{Activity, ActivityFilter};
+pub(crate) use dags::{Dag, Node, NodeVersion};
+pub(crate) use evaluations::{Audit, Evaluation, EvaluationFilter};
+pub(crate) use words::{Kind, NodeType, SourceType, Status};
+
+/// Every query about one of these is a function of its module.
+pub(crate) mod ask {
+    pub(crate) use super::activities::*;
+    pub(crate) use super::dags::*;
+    pub(crate) use super::evaluations::*;
+}
+
+/// In the order in which they were made; none is ever changed.
+const STEPS: &[M<'static>] = &[M::up(include_str!("../schema/0001_runs_evaluations_dags.sql"))];
+const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
+
+/// For how long the ids of taken events are remembered: longer than a recorder keeps what it could not send.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long a connection waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// More idle connections than this are closed.
+const MOST_IDLE: usize = 8;
+
+pub(crate) struct Store {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    /// Idle connections for reading.
+    readers: Mutex<Vec<Connection>>,
+}
+
+/// Why the database did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("ask the database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("ask the database: the query panicked or the server is stopping")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl Store {
+    /// Opens the file, creates it when it is missing, and brings it up to date.
+    pub fn open(path: &Path) -> Result<Arc<Self>, Error> {
+        create(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let failed = |source| Error::Database { path: path.to_owned(), source };
+        let mut writer = connect(path).map_err(failed)?;
+        MIGRATIONS.to_latest(&mut writer).map_err(|source| Error::Migration { path: path.to_owned(), source })?;
+        let now = Moment::now();
+        let forgotten = now.earlier_by(REMEMBERED);
+        writer.execute("DELETE FROM event WHERE received_at < ?1", [forgotten]).map_err(failed)?;
+        // While the server was away nobody could report to it.
+        ask::hear_all(&writer, now).map_err(failed)?;
+        Ok(Arc::new(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() }))
+    }
+
+    /// Asks; all questions within one call see the same state.
+    pub async fn read<T, F>(self: &Arc<Self>, question: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let store = Arc::clone(self);
+        let answer = tokio::task::spawn_blocking(move || {
+            let idle = locked(&store.readers).pop();
+            let connection = idle.map_or_else(|| connect(&store.path), Ok)?;
+            let transaction = connection.unchecked_transaction()?;
+            let answer = question(&transaction);
+            drop(transaction);
+            let mut idle = locked(&store.readers);
+            if idle.len() < MOST_IDLE {
+                idle.push(connection);
+            }
+            answer
+        });
+        Ok(answer.await??)
+    }
+
+    /// Changes all or nothing.
+    pub async fn write<T, F>(self: &Arc<Self>, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let store = Arc::clone(self);
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut writer = locked(&store.writer);
+            // Immediate: a transaction that reads first must not find out later that another process has written.
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let answer = change(&transaction)?;
+            transaction.commit()?;
+            Ok::<_, rusqlite::Error>(answer)
+        });
+        Ok(answer.await??)
+    }
+}
+
+/// A panic in a query rolls its transaction back: the connection stays sound.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // In WAL mode this loses at most the last moments before a power failure, and never the file.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Logs hold SQL: the file is its owner's alone.
+fn create(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}

@@ -1,0 +1,278 @@
+//! What an answer of the API means: records, nothing there, a new token needed, or a failure that passes or lasts.
+use std::time::Duration;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::address::{same_origin, shown};
+use crate::error::Failure;
+use crate::lenient::{Record, Records, records};
+use crate::told::beginning;
+use crate::{Error, Secret};
+
+/// An answer with its whole body, whatever its status.
+pub(crate) struct Answer {
+    pub status: u16,
+    /// Where it came from, after redirects.
+    pub url: Url,
+    pub retry_after: Option<Duration>,
+    pub body: Vec<u8>,
+}
+
+/// An answer that is not a failure.
+pub(crate) enum Meaning<T> {
+    Records(Records<T>),
+    /// The API knows no such thing (404).
+    Nothing,
+    /// The bearer is not taken (any more).
+    NewTokenNeeded,
+}
+
+/// Reads the answer to a call of `asked`, which was sent with `bearer`.
+pub(crate) fn read<T: Record>(answer: &Answer, asked: &Url, bearer: &Secret) -> Result<Meaning<T>, Failure> {
+    let url = shown(&answer.url);
+    let (status, body) = (answer.status, answer.body.as_slice());
+    let said = || bearer.taken_out_of(&said(body));
+    if is_passing(status) {
+        let reason = format!("it answered {status}: {}", said());
+        return Err(Failure::Passing { url, reason, wait: answer.retry_after });
+    }
+    if (200..300).contains(&status) {
+        return match body {
+            [] if status == 204 => Ok(Meaning::Nothing),
+            _ => read_records(url, body, bearer).map(Meaning::Records),
+        };
+    }
+    let not_the_api = |url: String, reason: String| Err(Error::NotTheApi { url, reason }.into());
+    if !same_origin(asked, &answer.url) {
+        let reason = format!(
+            "redirects to {url}, which gets no credentials and answers {status}: set TCLOUD_BASE_URL to where the cloud is"
+        );
+        return not_the_api(shown(asked), reason);
+    }
+    match status {
+        401 => Ok(Meaning::NewTokenNeeded),
+        403 => {
+            let reason = format!(
+                "refuses access (403: {}): check that these credentials may use the project in TCLOUD_BASE_URL",
+                said()
+            );
+            Err(Error::NotLetIn { url, reason }.into())
+        }
+        404 if is_an_api_s_404(body) => Ok(Meaning::Nothing),
+        404 => not_the_api(url, format!("answers 404 with {}, not as the API does: check TCLOUD_BASE_URL", said())),
+        300..=399 => not_the_api(url, format!("answers {status} and leads nowhere: check TCLOUD_BASE_URL")),
+        _ if is_html(body) => not_the_api(url, format!("answers {status} with {}: check TCLOUD_BASE_URL", said())),
+        _ => Err(Error::Refused { url, status, detail: said() }.into()),
+    }
+}
+
+/// Statuses that may be better the next time.
+pub(crate) fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..)
+}
+
+fn read_records<T: Record>(url: String, body: &[u8], bearer: &Secret) -> Result<Records<T>, Failure> {
+    let cut_short =
+        || Failure::Passing { url: url.clone(), reason: "its answer ended too early".to_owned(), wait: None };
+    let not_the_api = |what: &str| -> Failure {
+        let reason = format!("answers {what}: check TCLOUD_BASE_URL");
+        Error::NotTheApi { url: url.clone(), reason }.into()
+    };
+    let json = match std::str::from_utf8(body) {
+        Ok(text) => text.trim_start_matches('\u{feff}'),
+        Err(error) if error.error_len().is_none() => return Err(cut_short()),
+        Err(_) => return Err(not_the_api("bytes that are no text instead of JSON")),
+    };
+    match records::<T>(json) {
+        Ok(records) if records.stranger => {
+            let seen = bearer.taken_out_of(&beginning(json, 100));
+            Err(not_the_api(&format!("JSON that is not {} ({seen})", T::KIND)))
+        }
+        Ok(records) => Ok(records),
+        Err(error) if error.is_eof() && !is_html(body) => Err(cut_short()),
+        Err(_) => Err(not_the_api(&format!("{} instead of JSON", bearer.taken_out_of(&said(body))))),
+    }
+}
+
+/// The API says `{"detail": ...}`, or nothing at all. A page or a text of a proxy's means that the base URL is wrong.
+fn is_an_api_s_404(body: &[u8]) -> bool {
+    if body.trim_ascii().is_empty() {
+        return true;
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Null) => true,
+        Ok(Value::Array(items)) => items.is_empty(),
+        Ok(Value::Object(fields)) => fields.is_empty() || fields.contains_key("detail"),
+        _ => false,
+    }
+}
+
+fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// What a failure's body says to a person, on one line: the detail of an API, the title of a page, else its beginning.
+pub(crate) fn said(body: &[u8]) -> String {
+    const MOST_CHARS: usize = 300;
+    let text = String::from_utf8_lossy(body);
+    if text.trim().is_empty() {
+        return "nothing".to_owned();
+    }
+    if is_html(body) {
+        return match title(&text) {
+            Some(title) => format!("an HTML page, \"{}\"", beginning(title, MOST_CHARS)),
+            None => "an HTML page".to_owned(),
+        };
+    }
+    let detail = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(fields)) => fields.get("detail").map(one_line),
+        _ => None,
+    };
+    beginning(detail.as_deref().unwrap_or(&text), MOST_CHARS)
+}
+
+/// `detail` is a text, or a list of objects whose `msg` says what is wrong with `loc`.
+fn one_line(detail: &Value) -> String {
+    match detail {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(one_line).collect::<Vec<_>>().join("; "),
+        Value::Object(fields) => match (fields.get("msg"), fields.get("loc")) {
+            (Some(Value::String(message)), Some(Value::Array(place))) => {
+                let place: Vec<String> = place.iter().map(one_line).collect();
+                format!("{}: {message}", place.join("."))
+            }
+            (Some(Value::String(message)), _) => message.clone(),
+            _ => detail.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn title(page: &str) -> Option<&str> {
+    let lower = page.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(page[start..end].trim()).filter(|title| !title.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Run;
+
+    fn meaning(status: u16, body: &str, from: &str) -> String {
+        let answer = Answer { status, url: Url::parse(from).unwrap(), retry_after: None, body: body.into() };
+        let asked = Url::parse("https://h/x/api/v1/runs?limit=1").unwrap();
+        match read::<Run>(&answer, &asked, &Secret::from("s3cret")) {
+            Ok(Meaning::Records(records)) => format!("{} of {}", records.list.len(), records.came),
+            Ok(Meaning::Nothing) => "nothing".to_owned(),
+            Ok(Meaning::NewTokenNeeded) => "new token".to_owned(),
+            Err(Failure::Passing { reason, .. }) => format!("passing: {reason}"),
+            Err(Failure::Lasting(error)) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn each_answer_means_one_thing() {
+        fn check(status: u16, body: &str, expected: &str) {
+            assert_eq!(meaning(status, body, "https://h/x/api/v1/runs?limit=1"), expected, "{status} {body}");
+        }
+        const BASE: &str = "https://h/x/api/v1/runs";
+        check(200, r#"[{"run_id":"1"},{"run_id":"2"}]"#, "2 of 2");
+        check(200, r#"{"run_id":"1"}"#, "1 of 1");
+        check(200, "\u{feff} [] ", "0 of 0");
+        check(200, "null", "0 of 0");
+        check(204, "", "nothing");
+        check(200, r#"[{"run_id":"1"},{"nothing":2},3,null,[],"x"]"#, "1 of 6");
+        check(200, "", "passing: its answer ended too early");
+        check(200, r#"[{"run_id":"1"},"#, "passing: its answer ended too early");
+        check(200, r#"[{"run_id":"1}"#, "passing: its answer ended too early");
+        check(200, "[}", &format!("{BASE} answers [}} instead of JSON: check TCLOUD_BASE_URL"));
+        check(200, r#""hi""#, &format!("{BASE} answers \"hi\" instead of JSON: check TCLOUD_BASE_URL"));
+        check(
+            200,
+            r#"{"detail":"hi"}"#,
+            &format!("{BASE} answers JSON that is not a run ({{\"detail\":\"hi\"}}): check TCLOUD_BASE_URL"),
+        );
+        check(
+            200,
+            "<html><title> Log\nin </title>",
+            &format!("{BASE} answers an HTML page, \"Log in\" instead of JSON: check TCLOUD_BASE_URL"),
+        );
+        check(401, "", "new token");
+        check(
+            403,
+            r#"{"detail":"no, s3cret"}"#,
+            &format!(
+                "{BASE} refuses access (403: no, ***): check that these credentials may use the project in TCLOUD_BASE_URL"
+            ),
+        );
+        check(404, r#"{"detail":"Not Found"}"#, "nothing");
+        check(404, "", "nothing");
+        check(404, " {} ", "nothing");
+        check(
+            404,
+            "<h1>Not Found</h1>",
+            &format!("{BASE} answers 404 with an HTML page, not as the API does: check TCLOUD_BASE_URL"),
+        );
+        check(
+            404,
+            "404 page not found",
+            &format!("{BASE} answers 404 with 404 page not found, not as the API does: check TCLOUD_BASE_URL"),
+        );
+        check(
+            404,
+            r#"{"message":"no route"}"#,
+            &format!(
+                "{BASE} answers 404 with {{\"message\":\"no route\"}}, not as the API does: check TCLOUD_BASE_URL"
+            ),
+        );
+        check(304, "", &format!("{BASE} answers 304 and leads nowhere: check TCLOUD_BASE_URL"));
+        check(400, r#"{"detail":"bad sort"}"#, &format!("{BASE} refused the request with status 400: bad sort"));
+        check(
+            422,
+            r#"{"detail":[{"loc":["query","limit"],"msg":"too large"}]}"#,
+            &format!("{BASE} refused the request with status 422: query.limit: too large"),
+        );
+        check(400, "<html>", &format!("{BASE} answers 400 with an HTML page: check TCLOUD_BASE_URL"));
+        check(408, "", "passing: it answered 408: nothing");
+        check(429, r#"{"detail":"slow down"}"#, "passing: it answered 429: slow down");
+        check(500, r#"{"detail":"boom"}"#, "passing: it answered 500: boom");
+        check(
+            502,
+            "<html><head><title>502 Bad Gateway</title></head></html>",
+            "passing: it answered 502: an HTML page, \"502 Bad Gateway\"",
+        );
+        check(599, "upstream\n  gone", "passing: it answered 599: upstream gone");
+    }
+
+    #[test]
+    fn a_refusal_after_a_redirect_to_another_host_blames_the_base_url() {
+        fn check(status: u16, body: &str, from: &str, expected: &str) {
+            assert_eq!(meaning(status, body, from), expected, "{status} {from}");
+        }
+        let refused = |status: u16| {
+            format!(
+                "https://h/x/api/v1/runs redirects to https://other/y, which gets no credentials and answers {status}: set TCLOUD_BASE_URL to where the cloud is"
+            )
+        };
+        check(401, "", "https://other/y?z=1", &refused(401));
+        check(404, r#"{"detail":"no"}"#, "https://other/y", &refused(404));
+        check(401, "", "https://h/elsewhere", "new token");
+        check(200, "[]", "https://other/y", "0 of 0");
+        check(503, "", "https://other/y", "passing: it answered 503: nothing");
+    }
+
+    #[test]
+    fn text_cut_inside_a_character_ended_too_early() {
+        let answer = Answer {
+            status: 200,
+            url: Url::parse("http://h").unwrap(),
+            retry_after: None,
+            body: b"[\"\xe2\x82".to_vec(),
+        };
+        let read = read::<Run>(&answer, &answer.url, &Secret::from("x"));
+        assert!(matches!(read, Err(Failure::Passing { .. })));
+    }
+}

@@ -1,0 +1,202 @@
+//! The calls of the V1 API.
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use url::Url;
+
+use crate::address::{call, checked, shown, with_limit};
+use crate::answer::{Meaning, read, said};
+use crate::auth::Auth;
+use crate::error::Failure;
+use crate::lenient::{Record, Records};
+use crate::retry::retry;
+use crate::told::warn_once;
+use crate::transport::{get, http_client};
+use crate::{Dag, Error, Evaluation, EvaluationsQuery, Limits, Run, RunsQuery, Settings};
+
+/// The service answers so many records to a call without a limit, and may hold back more.
+const DEFAULT_LIMIT: u32 = 100;
+/// What is asked for then, one after the other until the answer is shorter.
+const LARGER_LIMITS: [u32; 3] = [10_000, 100_000, 1_000_000];
+/// What is asked for when the first of those is refused.
+const MODEST_LIMIT: u32 = 1_000;
+/// A bearer may be refused so often in one call: the one in memory, the one of another process, a new one.
+const MOST_BEARERS: u32 = 3;
+
+/// Asks Tobiko Cloud, or a server that speaks its V1 API. Meant to be made once and shared: it keeps connections and a token.
+pub struct Client {
+    base_url: Url,
+    limits: Limits,
+    http: reqwest::Client,
+    auth: Auth,
+    requests: AtomicU64,
+    /// For each list call that is known to hold back records: the limit that brought them all.
+    larger_limits: Mutex<HashMap<&'static str, u32>>,
+}
+
+impl Client {
+    /// Checks the settings. Nothing is sent.
+    pub fn new(settings: Settings) -> Result<Client, Error> {
+        let http = http_client(settings.ca_file.as_deref(), &settings.limits)?;
+        Ok(Client {
+            base_url: checked(&settings.base_url, "TCLOUD_BASE_URL")?,
+            auth: Auth::new(&settings, &http)?,
+            limits: settings.limits,
+            http,
+            requests: AtomicU64::new(0),
+            larger_limits: Mutex::default(),
+        })
+    }
+
+    /// The DAG of an environment; `None`: it does not exist.
+    pub async fn dag(&self, environment: &str) -> Result<Option<Dag>, Error> {
+        self.one(self.url(&["dags", environment], [])).await
+    }
+
+    /// The runs that the query asks for.
+    pub async fn runs(&self, query: &RunsQuery) -> Result<Vec<Run>, Error> {
+        let parameters = [
+            ("environment", query.environment.clone()),
+            ("last", query.last.map(|last| last.to_string())),
+            ("since_run_id", query.since_run_id.clone()),
+            ("sort", query.sort.map(|sort| sort.as_str().to_owned())),
+        ];
+        self.list("runs", self.url(&["runs"], parameters), query.limit).await
+    }
+
+    /// One run; `None`: the cloud does not know it.
+    pub async fn run(&self, run_id: &str) -> Result<Option<Run>, Error> {
+        self.one(self.url(&["runs", run_id], [])).await
+    }
+
+    /// All evaluations of a run, or those of one node.
+    pub async fn run_evaluations(&self, run_id: &str, node_name: Option<&str>) -> Result<Vec<Evaluation>, Error> {
+        let parameters = [("node_name", node_name.map(str::to_owned))];
+        self.list("evaluations of a run", self.url(&["runs", run_id, "evaluations"], parameters), None).await
+    }
+
+    /// The evaluations that the query asks for.
+    pub async fn evaluations(&self, query: &EvaluationsQuery) -> Result<Vec<Evaluation>, Error> {
+        let parameters = [
+            ("run_id", query.run_id.clone()),
+            ("plan_id", query.plan_id.clone()),
+            ("environment", query.environment.clone()),
+            ("latest", query.latest.map(|latest| latest.to_string())),
+            ("node_name", query.node_name.clone()),
+            ("sort", query.sort.map(|sort| sort.as_str().to_owned())),
+        ];
+        self.list("evaluations", self.url(&["evaluations"], parameters), query.limit).await
+    }
+
+    /// One evaluation; `None`: the cloud does not know it.
+    pub async fn evaluation(&self, evaluation_id: &str) -> Result<Option<Evaluation>, Error> {
+        self.one(self.url(&["evaluations", evaluation_id], [])).await
+    }
+
+    /// Requests sent to the API so far, retries counted, those for tokens not.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The URL of a call; `None` when it can name nothing.
+    fn url<const N: usize>(&self, segments: &[&str], parameters: [(&str, Option<String>); N]) -> Option<Url> {
+        call(&self.base_url, segments, parameters)
+    }
+
+    async fn one<T: Record>(&self, url: Option<Url>) -> Result<Option<T>, Error> {
+        let Some(url) = url else { return Ok(None) };
+        Ok(self.records(url).await?.list.into_iter().next())
+    }
+
+    /// All records. Without a limit of the caller's, an answer of exactly the default limit is asked again with a larger one;
+    /// `name` remembers what it took.
+    async fn list<T: Record>(&self, name: &'static str, url: Option<Url>, limit: Option<u32>) -> Result<Vec<T>, Error> {
+        let Some(url) = url else { return Ok(Vec::new()) };
+        if let Some(limit) = limit {
+            return Ok(self.records(with_limit(&url, limit)).await?.list);
+        }
+        let known = self.larger_limits().get(name).copied();
+        let first = known.map_or(url.clone(), |limit| with_limit(&url, limit));
+        let mut found = self.records(first).await?;
+        let mut most = known.unwrap_or(DEFAULT_LIMIT);
+        for larger in LARGER_LIMITS {
+            if found.came != most as usize {
+                break;
+            }
+            if larger <= most {
+                continue;
+            }
+            let mut asked_for = larger;
+            let mut again = self.records(with_limit(&url, larger)).await;
+            if matches!(again, Err(Error::Refused { .. })) && most < MODEST_LIMIT {
+                asked_for = MODEST_LIMIT;
+                again = self.records(with_limit(&url, MODEST_LIMIT)).await;
+            }
+            match again {
+                Ok(more) if more.came > most as usize => {
+                    self.larger_limits().insert(name, asked_for);
+                    (found, most) = (more, asked_for);
+                }
+                // There are no more (or fewer by now), or the server gives no more.
+                Ok(same) => {
+                    found = same;
+                    break;
+                }
+                Err(Error::Refused { detail, .. }) => {
+                    warn_once(format!("the cloud gives {most} {name} at most, there may be more: {detail}"));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found.list)
+    }
+
+    fn larger_limits(&self) -> MutexGuard<'_, HashMap<&'static str, u32>> {
+        self.larger_limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One call with its retries.
+    async fn records<T: Record>(&self, url: Url) -> Result<Records<T>, Error> {
+        retry(self.limits, &shown(&url), || self.try_once(&url)).await
+    }
+
+    /// One try; a bearer that is refused is renewed within it.
+    async fn try_once<T: Record>(&self, url: &Url) -> Result<Records<T>, Failure> {
+        let mut bearer = self.auth.bearer(None).await?;
+        let mut bearers = 1;
+        loop {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let started = Instant::now();
+            let answer = get(&self.http, url, &bearer.secret).await?;
+            tracing::debug!(
+                "GET {url}: {} with {} bytes in {:.3} s",
+                answer.status,
+                answer.body.len(),
+                started.elapsed().as_secs_f64()
+            );
+            match read(&answer, url, &bearer.secret)? {
+                Meaning::Records(records) => return Ok(records),
+                Meaning::Nothing => return Ok(Records::none()),
+                Meaning::NewTokenNeeded if bearer.is_last || bearers == MOST_BEARERS => {
+                    let said = bearer.secret.taken_out_of(&said(&answer.body));
+                    return Err(self.auth.not_let_in(shown(url), &said).into());
+                }
+                Meaning::NewTokenNeeded => bearer = self.auth.bearer(Some(&bearer.secret)).await?,
+            }
+            bearers += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("base_url", &self.base_url.as_str())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! Reading JSON so that nothing odd spoils the rest: a field of the wrong type becomes a text or nothing, a record that cannot
+//! be read is left out with a warning. Only what is no JSON at all is an error.
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::told::{beginning, warn_once};
+
+/// What a list is made of.
+pub(crate) trait Record: DeserializeOwned {
+    /// What a person calls it.
+    const KIND: &'static str;
+    /// It has what tells it from others; without that nothing can be done with it.
+    fn is_named(&self) -> bool;
+}
+
+/// An answer that should be a list.
+pub(crate) struct Records<T> {
+    pub list: Vec<T>,
+    /// How many came, those left out included.
+    pub came: usize,
+    /// The answer was one object that is no such record: perhaps it was never meant to be one.
+    pub stranger: bool,
+}
+
+impl<T> Records<T> {
+    pub fn none() -> Records<T> {
+        Records { list: Vec::new(), came: 0, stranger: false }
+    }
+}
+
+/// A list of records; one object is a list of one, null is none.
+pub(crate) fn records<T: Record>(json: &str) -> Result<Records<T>, serde_json::Error> {
+    match json.trim_start().as_bytes().first() {
+        Some(b'[') => {
+            let raw: Vec<&RawValue> = serde_json::from_str(json)?;
+            let list = raw.iter().filter_map(|raw| record(raw.get())).collect();
+            Ok(Records { list, came: raw.len(), stranger: false })
+        }
+        Some(b'{') => {
+            let raw: &RawValue = serde_json::from_str(json)?;
+            let list: Vec<T> = record(raw.get()).into_iter().collect();
+            Ok(Records { came: 1, stranger: list.is_empty(), list })
+        }
+        _ => {
+            serde_json::from_str::<()>(json)?;
+            Ok(Records::none())
+        }
+    }
+}
+
+fn record<T: Record>(json: &str) -> Option<T> {
+    let why = match serde_json::from_str::<T>(json) {
+        Ok(record) if record.is_named() => return Some(record),
+        Ok(_) => "it has no name or id".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    warn_once(format!("left out {} that cannot be read ({why}): {}", T::KIND, beginning(json, 120)));
+    None
+}
+
+/// Field: a list of records inside a record.
+pub(crate) fn nested<'de, D: Deserializer<'de>, T: Record>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(records(raw.get()).map(|records| records.list).unwrap_or_else(|_| {
+        warn_once(format!("expected a list of records ({}), got {}", T::KIND, beginning(raw.get(), 120)));
+        Vec::new()
+    }))
+}
+
+/// Field: a text; null and missing are the empty one.
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(text_of(Value::deserialize(deserializer)?))
+}
+
+/// Field: a text, or none when there is nothing in it.
+pub(crate) fn some_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(text_of(Value::deserialize(deserializer)?)).filter(|text| !text.trim().is_empty()))
+}
+
+/// Field: a list of texts; a single one is a list of one.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = match Value::deserialize(deserializer)? {
+        Value::Array(values) => values.into_iter().map(text_of).collect(),
+        other => vec![text_of(other)],
+    };
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+}
+
+/// Field: a whole number, or none.
+pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|float| float as i64)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
+}
+
+/// Field: a point in time, or none.
+pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = text_of(Value::deserialize(deserializer)?);
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let time = point_in_time(&text);
+    if time.is_none() {
+        warn_once(format!("a time that cannot be read counts as none: {}", beginning(&text, 60)));
+    }
+    Ok(time)
+}
+
+/// ISO 8601 with a zone, or without one: then it is UTC. A blank may stand for the `T`.
+fn point_in_time(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    let without_zone = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    text.parse().ok().or_else(without_zone)
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_with_and_without_a_zone() {
+        fn check(text: &str, expected: &str) {
+            let time = point_in_time(text).map(|time| time.to_string());
+            assert_eq!(time.unwrap_or_default(), expected, "{text}");
+        }
+        check("2024-05-01T02:00:00Z", "2024-05-01T02:00:00Z");
+        check("2024-05-01T02:00:00+00:00", "2024-05-01T02:00:00Z");
+        check("2024-05-01T02:00:00+02:00", "2024-05-01T00:00:00Z");
+        check("2024-05-01T02:00:00-0130", "2024-05-01T03:30:00Z");
+        check("2024-05-01 02:00:00+00", "2024-05-01T02:00:00Z");
+        check("2024-05-01T02:00:00", "2024-05-01T02:00:00Z");
+        check("2024-05-01 02:00:00", "2024-05-01T02:00:00Z");
+        check(" 2024-05-01 02:00:00.123456 ", "2024-05-01T02:00:00.123456Z");
+        check("2024-05-01T02:00:00.123456789Z", "2024-05-01T02:00:00.123456789Z");
+        check("2024-05-01", "2024-05-01T00:00:00Z");
+        check("2024-13-01T02:00:00Z", "");
+        check("yesterday", "");
+        check("1714528800", "");
+        check("", "");
+    }
+}

@@ -1,0 +1,160 @@
+//! The HTTP connections: TLS, certificates, redirects, time-outs, and what a failed exchange was. Proxies come from the
+//! environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+use std::error::Error as StdError;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::Response;
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+use crate::address::{same_origin, shown};
+use crate::answer::Answer;
+use crate::error::Failure;
+use crate::retry::retry_after;
+use crate::{Error, Limits, Secret};
+
+const MOST_REDIRECTS: usize = 10;
+
+/// One client for all calls, so that connections are used again. It follows no redirects by itself, see [`get`].
+pub(crate) fn http_client(ca_file: Option<&Path>, limits: &Limits) -> Result<reqwest::Client, Error> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(ca_file)?)
+        .redirect(Policy::none())
+        .http1_only()
+        .connect_timeout(limits.connect_timeout)
+        .read_timeout(limits.read_timeout)
+        .timeout(limits.request_timeout)
+        .user_agent(concat!("tobiko-facade/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| Error::Settings(format!("cannot make an HTTP client: {}", root_cause(&error))))
+}
+
+/// The system's certificates and those of the file. None at all is no error here: plain HTTP needs none.
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::debug!("a certificate of the system cannot be loaded: {error}");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        let wrong = |why: String| Error::Settings(format!("TCLOUD_CA_FILE {} {why}", path.display()));
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| wrong(format!("cannot be read as PEM certificates: {error}")))?;
+        if certificates.is_empty() {
+            return Err(wrong("holds no PEM certificate".to_owned()));
+        }
+        for certificate in certificates {
+            roots
+                .add(certificate)
+                .map_err(|error| wrong(format!("holds a certificate that cannot be used: {error}")))?;
+        }
+    }
+    // The provider is named here, so that it does not matter what the process has installed as its default.
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Settings(format!("cannot set up TLS: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Gets `asked` with its whole body, following redirects. The bearer goes to the scheme, host and port of `asked` and nowhere
+/// else. (reqwest drops it on the step to another host, but sends it again when that host redirects to itself.)
+pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) -> Result<Answer, Failure> {
+    let mut authorization = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
+        .map_err(|_| Error::Settings("the token holds characters that cannot be sent".to_owned()))?;
+    authorization.set_sensitive(true);
+    let mut url = asked.clone();
+    for _ in 0..=MOST_REDIRECTS {
+        let mut request = client.get(url.clone());
+        if same_origin(&url, asked) {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let response = request.send().await.map_err(|error| failure(&error, &url))?;
+        match next(&response, &url)? {
+            Some(next) => url = next,
+            None => return answer(response).await,
+        }
+    }
+    Err(Error::NotTheApi { url: shown(asked), reason: "redirects in circles: check TCLOUD_BASE_URL".to_owned() }.into())
+}
+
+/// The whole answer, redirect or not.
+pub(crate) async fn answer(response: Response) -> Result<Answer, Failure> {
+    let (status, url, retry_after) = (response.status().as_u16(), response.url().clone(), asked_wait(&response));
+    let body = response.bytes().await.map_err(|error| failure(&error, &url))?;
+    Ok(Answer { status, url, retry_after, body: body.into() })
+}
+
+/// Where a redirect leads; `None` when it is no redirect.
+fn next(response: &Response, from: &Url) -> Result<Option<Url>, Error> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = response.headers().get(LOCATION).and_then(|header| std::str::from_utf8(header.as_bytes()).ok());
+    let Some(next) = location.and_then(|location| from.join(location).ok()) else { return Ok(None) };
+    let safe = next.scheme() == "https" || (next.scheme() == "http" && from.scheme() == "http");
+    if !safe {
+        let reason = format!("redirects to {}, which is not https: check TCLOUD_BASE_URL", shown(&next));
+        return Err(Error::NotTheApi { url: shown(from), reason });
+    }
+    Ok(Some(next))
+}
+
+fn asked_wait(response: &Response) -> Option<Duration> {
+    let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after(header, SystemTime::now())
+}
+
+/// What kept a request to `url` from being answered.
+pub(crate) fn failure(error: &reqwest::Error, url: &Url) -> Failure {
+    let (url, cause) = (shown(url), root_cause(error));
+    if error.is_builder() {
+        return Error::Settings(format!("cannot send a request to {url}: {cause}")).into();
+    }
+    if is_untrusted(error) {
+        let reason =
+            format!("its certificate is not trusted ({cause}), set TCLOUD_CA_FILE if its authority is your own");
+        return Error::Unreachable { url, reason }.into();
+    }
+    let reason = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else if error.is_body() || error.is_decode() {
+        format!("its answer ended too early ({cause})")
+    } else {
+        cause
+    };
+    Failure::Passing { url, reason, wait: None }
+}
+
+/// A certificate that is not trusted will not be so a second later.
+fn is_untrusted(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// The innermost reason, in lower case: the outer ones repeat the URL and say little.
+fn root_cause(error: &reqwest::Error) -> String {
+    let cause = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    let mut chars = cause.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // As a source, an I/O error leaves out what it holds and gives the source of that.
+            Some(held) => Some(held as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
+}
