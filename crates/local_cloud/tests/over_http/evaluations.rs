@@ -117,6 +117,8 @@ async fn latest_goes_through_the_versions_that_the_environment_has_now() {
     // A node without any evaluation is left out, and so is a model that went.
     told(&[environment("prod", 60, &[model(ORDERS, "v3"), model(ITEMS, "v1")])]).await;
     assert_eq!(latest("prod").await, ["e2"]);
+    told(&[run("r3").scheduled(61, "e7", ORDERS, "v3")]).await;
+    assert_eq!(latest("prod").await, ["e2"]);
 }
 
 #[tokio::test]
