@@ -1,0 +1,131 @@
+# The two commands are `make demo` and `make test`; the rest is what developers type all day.
+# Everything that they need is made below .envs/ and target/.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+ENVS := .envs
+UV := $(ENVS)/uv/bin/uv
+export UV_PYTHON_DOWNLOADS := never
+
+TOOLS := $(ENVS)/tools/bin
+OLDEST := $(ENVS)/dagster-1.9.1
+NEWEST := $(ENVS)/dagster-newest
+SQLMESH := $(ENVS)/sqlmesh
+PUBLIC_CLIENT := $(ENVS)/public-client
+UPGRADED := $(ENVS)/upgraded
+
+EXECUTABLE := target/debug/tobiko-facade
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -type f -not -path '*/tests/*')
+PYTHON_SOURCES := $(shell find python_wrapper -type f -not -name '*.pyc')
+PYTHON_CODE := python_wrapper tests examples
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: demo
+demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; ONCE=1: until the first one is mirrored
+	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
+
+.PHONY: test
+test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest test-whole ## Every test, against the oldest and the newest Dagster
+
+.PHONY: test-rust
+test-rust:
+	cargo test --workspace --locked --quiet
+
+.PHONY: test-recorder
+test-recorder: $(SQLMESH)/.wheel
+	$(SQLMESH)/bin/python -m pytest -q tests/recorder
+
+.PHONY: test-public-client
+test-public-client: $(PUBLIC_CLIENT)/.ready $(EXECUTABLE)
+	TOBIKO_FACADE_EXECUTABLE=$(abspath $(EXECUTABLE)) $(PUBLIC_CLIENT)/bin/python -m pytest -q tests/local_cloud
+
+.PHONY: test-upgrade
+test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
+	ORIGINAL_PYTHON=$(abspath $(PUBLIC_CLIENT))/bin/python $(UPGRADED)/bin/python -m pytest -q tests/upgrade
+
+.PHONY: test-dagster-oldest
+test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
+	$(OLDEST)/bin/python -m pytest -q tests/dagster
+
+.PHONY: test-dagster-newest
+test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
+	$(NEWEST)/bin/python -m pytest -q tests/dagster
+
+.PHONY: test-whole
+test-whole: $(NEWEST)/.wheel $(OLDEST)/.wheel $(SQLMESH)/.wheel $(UV) ## The whole way: SQLMesh, local cloud, dagster dev, a browser
+	@setup/debian.sh chromium=chromium chromedriver=chromium-driver
+	$(NEWEST)/bin/python -m pytest -q tests/whole
+
+.PHONY: check
+check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(TOOLS)/ruff check --quiet $(PYTHON_CODE)
+	$(TOOLS)/ruff format --check --quiet $(PYTHON_CODE)
+	cd python_wrapper && ../$(NEWEST)/bin/python -m mypy src/tobikodata
+	@echo "check: all is well"
+
+.PHONY: fmt
+fmt: $(TOOLS)/.ready ## Format everything
+	cargo fmt
+	$(TOOLS)/ruff check --quiet --fix $(PYTHON_CODE)
+	$(TOOLS)/ruff format --quiet $(PYTHON_CODE)
+
+.PHONY: audit
+audit: ## Advisories, licences and sources of the Rust dependencies; builds cargo-deny first, needs the network
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+.PHONY: wheel
+wheel: $(TOOLS)/.ready ## Build the wheel for users into dist/
+	cd python_wrapper && ../$(TOOLS)/maturin build --release --locked --out ../dist
+
+.PHONY: clean
+clean: ## Remove all that make made
+	rm -rf $(ENVS) target dist .demo
+
+# Environments: `.ready` has the dependencies, `.wheel` this project's wheel besides.
+
+$(UV):
+	@setup/debian.sh python:ensurepip=python3-venv cc=gcc
+	python3 -m venv $(ENVS)/uv
+	$(ENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@touch $@
+
+$(TOOLS)/.ready: setup/requirements/tools.txt $(UV)
+	$(UV) venv --quiet --clear $(ENVS)/tools
+	$(UV) pip install --quiet --python $(ENVS)/tools --requirement $<
+	@touch $@
+
+$(ENVS)/%/.ready: setup/requirements/%.txt $(UV)
+	$(UV) venv --quiet --clear $(ENVS)/$*
+	$(UV) pip install --quiet --python $(ENVS)/$* --requirement $<
+	@touch $@
+
+# The original package, and this one over it, as a user upgrades.
+$(UPGRADED)/.wheel: setup/requirements/public-client.txt $(UV) dist/dev/.built
+	$(UV) venv --quiet --clear $(UPGRADED)
+	$(UV) pip install --quiet --python $(UPGRADED) --requirement $<
+	$(UV) pip install --quiet --python $(UPGRADED) --upgrade "$$(ls dist/dev/*.whl)[dagster]"
+	@touch $@
+
+$(ENVS)/%/.wheel: $(ENVS)/%/.ready dist/dev/.built
+	$(UV) pip install --quiet --python $(ENVS)/$* --no-deps --reinstall dist/dev/*.whl
+	@touch $@
+
+.PRECIOUS: $(ENVS)/%/.ready
+
+$(EXECUTABLE): $(RUST_SOURCES)
+	cargo build --quiet --locked --package facade
+	@touch $@
+
+# The same wheel as the users', from the development build: what is tested is what is installed.
+dist/dev/.built: $(TOOLS)/.ready $(EXECUTABLE) $(PYTHON_SOURCES)
+	@rm -rf dist/dev
+	cd python_wrapper && ../$(TOOLS)/maturin build --quiet --profile dev --locked --out ../dist/dev
+	@touch $@

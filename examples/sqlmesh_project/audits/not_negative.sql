@@ -1,0 +1,3 @@
+AUDIT (name not_negative);
+
+SELECT * FROM @this_model WHERE @column < 0

@@ -1,0 +1,27 @@
+"""Shows Tobiko Cloud's scheduler runs in Dagster, task by task.
+
+    from dagster import EnvVar
+    from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
+
+    sqlmesh = SQLMeshEnterpriseDagster(
+        url=EnvVar("TCLOUD_BASE_URL").get_value(),
+        oauth_client_id=EnvVar("TCLOUD_CLIENT_ID").get_value(),
+        oauth_client_secret=EnvVar("TCLOUD_CLIENT_SECRET").get_value(),
+    )
+    defs = sqlmesh.create_definitions(environment="prod")
+
+It declares assets, checks, two jobs and a sensor; it starts nothing remotely. Everything that speaks to the
+cloud is done by the executable `tobiko-facade`, which this package launches.
+"""
+
+from __future__ import annotations
+
+from ._version import require_dagster
+
+require_dagster()
+
+from ._environment import ENVIRONMENT_TAG  # noqa: E402  # needs Dagster
+from ._facade import SQLMeshEnterpriseDagster  # noqa: E402
+from ._resource import TobikoCloudResource  # noqa: E402
+
+__all__ = ["ENVIRONMENT_TAG", "SQLMeshEnterpriseDagster", "TobikoCloudResource"]

@@ -1,0 +1,113 @@
+"""The asset checks: one for each audit of each model. The mirror and the sync report on them.
+
+Executed by hand, a check reports again the newest result that the cloud has. It never hides what was shown
+before: where the cloud has none, or cannot be asked, the last result in Dagster is reported again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from . import _executable, _pipes
+from ._environment import Environment
+from ._errors import TobikoFacadeError
+from ._messages import CheckResult, Done, Piece
+from ._standing import last_evaluation
+
+
+def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
+    specs = [
+        dg.AssetCheckSpec(name=check.name, asset=dg.AssetKey(list(node.key)), blocking=False)
+        for node in environment.manifest.nodes
+        if node.key
+        for check in node.checks
+    ]
+    if not specs:
+        return []
+    node_of = _nodes_by_check(environment)
+
+    @dg.multi_asset_check(
+        name=f"tobiko_cloud_checks_{environment.identifier}",
+        description="Reports the newest results of audits in Tobiko Cloud. Nothing is run remotely.",
+        specs=specs,
+        can_subset=True,
+    )
+    def report_again(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
+        op_context: dg.OpExecutionContext = context.op_execution_context
+        wanted = set(op_context.selected_asset_check_keys)
+        trouble: Exception | None = None
+        try:
+            newest = _ask(op_context, environment, sorted({node_of[key] for key in wanted}))
+        except TobikoFacadeError as error:
+            newest, trouble = {}, error
+        for key in sorted(wanted, key=str):
+            result = newest.get(key)
+            if result:
+                yield dg.AssetCheckResult(
+                    passed=result.passed,
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    severity=result.severity,
+                    metadata=dict(result.metadata),
+                )
+            else:
+                yield from _as_before(op_context, key, trouble)
+        if trouble:
+            raise dg.Failure(str(trouble), allow_retries=False) from None
+
+    return [report_again]
+
+
+def _nodes_by_check(environment: Environment) -> dict[dg.AssetCheckKey, str]:
+    """The node whose evaluation tells of a check: the model, or the standalone audit that covers it."""
+    audits = {node.name for node in environment.manifest.nodes if node.type == "audit"}
+    return {
+        dg.AssetCheckKey(dg.AssetKey(list(node.key)), check.name): (check.audit if check.audit in audits else node.name)
+        for node in environment.manifest.nodes
+        if node.key
+        for check in node.checks
+    }
+
+
+def _ask(
+    context: dg.OpExecutionContext, environment: Environment, nodes: list[str]
+) -> dict[dg.AssetCheckKey, CheckResult]:
+    arguments = [
+        "sync",
+        *_executable.where(environment.name, environment.asset_prefix),
+        *(f"--node={node}" for node in nodes),
+    ]
+    newest: dict[dg.AssetCheckKey, CheckResult] = {}
+    done: Done | None = None
+    with _pipes.launch(environment.connection, arguments, context) as launched:
+        while not launched.ended:
+            for event in launched.events():
+                if isinstance(event, Piece):
+                    newest.update((result.key, result) for result in event.checks)
+                elif isinstance(event, Done):
+                    done = event
+        why = launched.without_last_word(done)
+    if why:
+        raise TobikoFacadeError(why) from None
+    return newest
+
+
+def _as_before(
+    context: dg.OpExecutionContext, key: dg.AssetCheckKey, trouble: Exception | None
+) -> Iterator[dg.AssetCheckResult]:
+    name = f"check {key.name} on {key.asset_key.to_user_string()}"
+    if not trouble:
+        context.log.info(f"Tobiko Cloud has no result for {name}")
+    before = last_evaluation(context.instance, key)
+    if before:
+        evaluation, record = before
+        context.log.info(f"the last result of {name}, of run {record.run_id or '(none)'}, stays")
+        yield dg.AssetCheckResult(
+            passed=evaluation.passed,
+            asset_key=key.asset_key,
+            check_name=key.name,
+            severity=evaluation.severity,
+            metadata=dict(evaluation.metadata),
+        )

@@ -1,0 +1,108 @@
+"""Declares what a code location shows of an environment, from the manifest.
+
+The manifest is asked for where the code location is loaded, and nowhere else: run and step workers are handed
+it by Dagster. While the cloud is away, the last good one serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+
+import dagster as dg
+
+from . import _cache, _executable
+from ._checks import checks_of
+from ._connection import Connection
+from ._environment import ENVIRONMENT_TAG, Environment, GraphQL
+from ._errors import TobikoFacadeError
+from ._internals import StateBackedDefinitionsLoader
+from ._jobs import mirror_job, sync_job
+from ._manifest import Manifest, Node
+from ._merge import SharedKey
+from ._resource import SHARED
+from ._sensor import track_sensor
+
+logger = logging.getLogger(__name__)
+
+
+def load(
+    connection: Connection, graphql: GraphQL, environment: str, asset_prefix: str | None, sensor_on: bool
+) -> dg.Definitions:
+    with warnings.catch_warnings():
+        # Dagster calls it a preview; what it is for, and where it was tried, is said in _internals.
+        warnings.filterwarnings("ignore", message=".*with_reconstruction_metadata")
+        return _Loader(connection, graphql, environment, asset_prefix, sensor_on).build_defs()
+
+
+class _Loader(StateBackedDefinitionsLoader[str]):
+    """The state is the manifest's JSON text. It holds no secret."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        graphql: GraphQL,
+        environment: str,
+        asset_prefix: str | None,
+        sensor_on: bool,
+    ) -> None:
+        self._connection = connection
+        self._graphql = graphql
+        self._environment = environment
+        self._asset_prefix = asset_prefix
+        self._sensor_on = sensor_on
+
+    @property
+    def defs_key(self) -> str:
+        which = "\n".join((self._connection.base_url, self._environment, self._asset_prefix or ""))
+        return f"tobiko_cloud/{hashlib.sha256(which.encode()).hexdigest()[:24]}"
+
+    def fetch_state(self) -> str:
+        path = _cache.path_of(self._connection.base_url, self._environment, self._asset_prefix)
+        try:
+            text = _executable.definitions(self._connection, self._environment, self._asset_prefix)
+            Manifest.from_json(text)
+        except TobikoFacadeError as error:
+            kept = _cache.kept(path) if error.outage else None
+            if kept is None:
+                raise
+            manifest, saved_at = kept
+            logger.warning("%s; the models of %s are declared as they were then", error, saved_at)
+            return manifest
+        _cache.keep(path, text)
+        return text
+
+    def defs_from_state(self, state: str) -> dg.Definitions:
+        environment = Environment(
+            connection=self._connection,
+            name=self._environment,
+            asset_prefix=self._asset_prefix,
+            manifest=Manifest.from_json(state),
+            graphql=self._graphql,
+        )
+        for warning in environment.manifest.warnings:
+            logger.warning("environment %s: %s", self._environment, warning)
+        return declare(environment, self._sensor_on)
+
+
+def declare(environment: Environment, sensor_on: bool) -> dg.Definitions:
+    sync, mirror = sync_job(environment), mirror_job(environment)
+    return dg.Definitions(
+        assets=[_asset(environment, node, node.key) for node in environment.manifest.nodes if node.key],
+        asset_checks=checks_of(environment),
+        jobs=[sync, mirror],
+        sensors=[track_sensor(environment, sync, mirror, sensor_on)],
+        resources={SharedKey.of(environment): SHARED},
+    )
+
+
+def _asset(environment: Environment, node: Node, key: tuple[str, ...]) -> dg.AssetSpec:
+    """An external asset: Dagster shows it and cannot materialize it."""
+    return dg.AssetSpec(
+        key=dg.AssetKey(list(key)),
+        deps=[dg.AssetKey(list(dep)) for dep in dict.fromkeys(node.deps)],
+        description=node.description,
+        kinds={node.kind} if node.kind else None,
+        tags={ENVIRONMENT_TAG: environment.tag},
+    )

@@ -1,0 +1,72 @@
+"""The way in: what a user's definitions.py calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from ._connection import Connection, plain
+from ._definitions import load
+from ._environment import GraphQL
+
+
+class SQLMeshEnterpriseDagster:
+    """A Tobiko Cloud project, as Dagster sees it.
+
+    Args:
+        url: Base URL of the project, e.g. from the environment variable TCLOUD_BASE_URL.
+        token: Static API token (deprecated); not together with an OAuth client id.
+        oauth_client_id: OAuth client that was provisioned for Dagster.
+        oauth_client_secret: Its secret.
+        dagster_graphql_host: Host of Dagster's webserver. Given, the code location is reloaded when models
+            came or went; else somebody clicks "Reload".
+        dagster_graphql_port: Its port.
+        dagster_graphql_kwargs: More arguments for `DagsterGraphQLClient`.
+
+    Each value may be text or a `dagster.EnvVar`. Without token and client, the environment variables of the
+    executable or the login of the `tcloud` tool are used.
+    """
+
+    def __init__(  # the original's arguments, in its order
+        self,
+        url: str | None,
+        token: str | None = None,
+        oauth_client_id: str | None = None,
+        oauth_client_secret: str | None = None,
+        dagster_graphql_host: str | None = None,
+        dagster_graphql_port: int | None = None,
+        dagster_graphql_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._connection = Connection.checked(url, token, oauth_client_id, oauth_client_secret)
+        port = plain(dagster_graphql_port)
+        self._graphql = GraphQL(
+            host=plain(dagster_graphql_host),
+            port=int(port) if port is not None else None,
+            kwargs=dict(dagster_graphql_kwargs or {}),
+        )
+
+    def create_definitions(
+        self,
+        environment: str = "prod",
+        asset_prefix: str | None = None,
+        enable_sensor_by_default: bool = True,
+    ) -> dg.Definitions:
+        """Assets, checks, the sync and mirror jobs and the sensor of one SQLMesh environment.
+
+        Args:
+            environment: The SQLMesh environment.
+            asset_prefix: Put before each asset key. Needed where two environments share a code location.
+            enable_sensor_by_default: Whether the sensor runs without being switched on.
+        """
+        return load(
+            self._connection,
+            self._graphql,
+            environment=plain(environment) or "prod",
+            asset_prefix=plain(asset_prefix),
+            sensor_on=enable_sensor_by_default,
+        )
+
+    def __repr__(self) -> str:
+        return f"SQLMeshEnterpriseDagster(url={self._connection.base_url!r})"

@@ -1,0 +1,72 @@
+"""Every import from Dagster's private modules, each with its reason.
+
+Tried on 1.9.1 (the oldest supported) and 1.13.27. No other file of this package imports from `dagster._*`.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+# Events that no public call puts on a run: check evaluations from an op (1.9.1 refuses them), and asset
+# events of a run that belong to no step.
+from dagster._core.definitions import AssetCheckEvaluation
+
+# Run and step workers are handed the manifest that the code server loaded: they never ask the cloud.
+from dagster._core.definitions.definitions_load_context import StateBackedDefinitionsLoader
+from dagster._core.events import StepMaterializationData
+
+# The executor: one process for all steps, started and ended as the news comes. Dagster's public API has
+# executors only that run steps one after the other, or in a process each.
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.context.system import PlanExecutionContext, StepExecutionContext
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.execute_plan import _trigger_hook as trigger_hooks
+from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.step import ExecutionStep
+from dagster._core.execution.retries import RetryMode
+
+# Whether a run's worker is still alive, where the run launcher can tell.
+from dagster._core.launcher.base import WorkerStatus
+
+# The run's compute log, written without redirecting the process's own streams.
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+
+try:  # 1.13
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationPlanned,
+        AssetCheckEvaluationTargetMaterializationData,
+    )
+except ImportError:  # 1.9.1 to 1.12
+    from dagster._core.definitions.asset_check_evaluation import (  # type: ignore[no-redef, import-not-found]
+        AssetCheckEvaluationPlanned,
+        AssetCheckEvaluationTargetMaterializationData,
+    )
+
+from packaging.version import Version
+
+# Before 1.10.14 (1.10.0 still), an evaluation on a run stays invisible unless it was planned there first.
+CHECKS_NEED_PLANNED = Version(dg.__version__) < Version("1.10.14")
+
+__all__ = [
+    "CHECKS_NEED_PLANNED",
+    "ActiveExecution",
+    "AssetCheckEvaluation",
+    "AssetCheckEvaluationPlanned",
+    "AssetCheckEvaluationTargetMaterializationData",
+    "CapturedLogContext",
+    "ComputeIOType",
+    "ExecuteRunWithPlanIterable",
+    "ExecutionPlan",
+    "ExecutionStep",
+    "PlanExecutionContext",
+    "PlanExecutionContextManager",
+    "RetryMode",
+    "StateBackedDefinitionsLoader",
+    "StepExecutionContext",
+    "StepMaterializationData",
+    "WorkerStatus",
+    "dagster_event_sequence_for_step",
+    "trigger_hooks",
+]

@@ -1,0 +1,98 @@
+"""What the code location declares, as `tobiko-facade definitions` printed it: a typed view on the JSON.
+
+All names (asset keys, ops, checks) are computed by the executable; here they are used as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+VERSION = 1
+
+
+class ManifestError(Exception):
+    """The text is not a manifest that this version can read."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """An audit of a model, or a standalone audit that covers it."""
+
+    name: str
+    audit: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A model, or a standalone audit (which has no asset: `key` is None)."""
+
+    name: str
+    type: str
+    key: tuple[str, ...] | None
+    op: str
+    parents: tuple[str, ...]
+    deps: tuple[tuple[str, ...], ...]
+    kind: str | None
+    description: str | None
+    link: str | None
+    checks: tuple[Check, ...]
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Node:
+        key = data.get("key")
+        return Node(
+            name=data["name"],
+            type=data["type"],
+            key=tuple(key) if key else None,
+            op=data["op"],
+            parents=tuple(data.get("parents") or ()),
+            deps=tuple(tuple(dep) for dep in data.get("deps") or ()),
+            kind=data.get("kind"),
+            description=data.get("description"),
+            link=data.get("link"),
+            checks=tuple(Check(check["name"], check["audit"]) for check in data.get("checks") or ()),
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One environment of one Tobiko Cloud project. `exists` is False while the cloud does not know it."""
+
+    environment: str
+    exists: bool
+    fingerprint: str | None
+    link: str | None
+    warnings: tuple[str, ...]
+    nodes: tuple[Node, ...]
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        try:
+            data = json.loads(text)
+            if data["version"] != VERSION:
+                raise ManifestError(
+                    f"the manifest has version {data['version']}, this package reads version {VERSION}: "
+                    "the executable and the Python package are of different releases"
+                )
+            return Manifest(
+                environment=data["environment"],
+                exists=bool(data["exists"]),
+                fingerprint=data.get("fingerprint"),
+                link=data.get("link"),
+                warnings=tuple(data.get("warnings") or ()),
+                nodes=tuple(Node.from_json(node) for node in data["nodes"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestError(f"the manifest cannot be read ({type(error).__name__}: {error})") from None
+
+    @cached_property
+    def op_of(self) -> dict[str, str]:
+        """The op, by the node's name."""
+        return {node.name: node.op for node in self.nodes}
+
+    @cached_property
+    def asset_keys(self) -> frozenset[tuple[str, ...]]:
+        return frozenset(node.key for node in self.nodes if node.key)

@@ -1,0 +1,234 @@
+"""What `tobiko-facade sync` and `mirror` tell on the Pipes channel, as typed values.
+
+Pure: Pipes messages go in, values come out. What belongs to one task comes as one `Piece`: its
+materializations and checks are collected until the custom message that closes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Union
+
+import dagster as dg
+
+EVALUATION_ID_OF_ASSET = "Tobiko Cloud Execution Id"
+EVALUATION_ID_OF_CHECK = "Tobiko Cloud Evaluation Id"
+TIMESTAMP_OF_ASSET = "Materialization Timestamp"
+TIMESTAMP_OF_CHECK = "Execution Timestamp"
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """Which remote run is mirrored. Comes first, once."""
+
+    run_id: str
+    environment: str | None = None
+    status: str | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    """The node's first evaluation has started."""
+
+    node: str
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Materialization:
+    key: dg.AssetKey
+    metadata: Mapping[str, dg.MetadataValue]
+
+    @property
+    def evaluation_id(self) -> str | None:
+        return text_of(self.metadata, EVALUATION_ID_OF_ASSET)
+
+    @property
+    def timestamp(self) -> float | None:
+        return number_of(self.metadata, TIMESTAMP_OF_ASSET)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    key: dg.AssetCheckKey
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    metadata: Mapping[str, dg.MetadataValue]
+
+    @property
+    def evaluation_id(self) -> str | None:
+        return text_of(self.metadata, EVALUATION_ID_OF_CHECK)
+
+    @property
+    def timestamp(self) -> float | None:
+        return number_of(self.metadata, TIMESTAMP_OF_CHECK)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """All that is told of one task. `late`: the task had its verdict before, the step is over."""
+
+    node: str
+    outcome: str
+    reason: str | None = None
+    link: str | None = None
+    log_link: str | None = None
+    warnings: tuple[str, ...] = ()
+    late: bool = False
+    materializations: tuple[Materialization, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """The executable's last word: all has been told, unless the outcome is `gave_up`."""
+
+    outcome: str
+    run_id: str | None = None
+    reason: str | None = None
+    link: str | None = None
+    tasks: int | None = None
+    requests: int | None = None
+
+    @property
+    def told_all(self) -> bool:
+        return self.outcome != "gave_up"
+
+
+@dataclass(frozen=True)
+class Standard:
+    """A message for Dagster's own handler: opened, closed, log."""
+
+    message: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Something on the channel that could not be understood; what follows it is not lost."""
+
+    why: str
+
+
+Event = Union[RemoteRun, TaskStarted, Piece, Done, Standard, Unreadable]
+
+
+class Assembler:
+    """Turns Pipes messages, one by one, into events."""
+
+    def __init__(self) -> None:
+        self._materializations: list[Materialization] = []
+        self._checks: list[CheckResult] = []
+
+    def feed(self, message: Mapping[str, Any]) -> list[Event]:
+        try:
+            return self._read(message["method"], message.get("params") or {}, message)
+        except (KeyError, TypeError, ValueError, AttributeError, dg.DagsterError) as error:
+            return [Unreadable(f"{type(error).__name__}: {error} in {_shortened(json.dumps(message))}")]
+
+    def _read(self, method: str, params: Mapping[str, Any], message: Mapping[str, Any]) -> list[Event]:
+        if method in ("opened", "closed", "log"):
+            return [Standard(message)]
+        if method == "report_asset_materialization":
+            self._materializations.append(
+                Materialization(asset_key(params["asset_key"]), metadata_values(params.get("metadata")))
+            )
+            return []
+        if method == "report_asset_check":
+            self._checks.append(
+                CheckResult(
+                    key=dg.AssetCheckKey(asset_key(params["asset_key"]), params["check_name"]),
+                    passed=bool(params["passed"]),
+                    severity=dg.AssetCheckSeverity(params.get("severity") or "ERROR"),
+                    metadata=metadata_values(params.get("metadata")),
+                )
+            )
+            return []
+        if method == "report_custom_message":
+            return self._read_custom(params["payload"])
+        return [Unreadable(f"unknown method {method!r}")]
+
+    def _read_custom(self, payload: Mapping[str, Any]) -> list[Event]:
+        kind = payload.get("tobiko")
+        if kind == "run":
+            return [
+                RemoteRun(payload["run_id"], payload.get("environment"), payload.get("status"), payload.get("link"))
+            ]
+        if kind == "task_started":
+            return [TaskStarted(payload["node"], payload.get("link"))]
+        if kind == "task":
+            return self._close_piece(payload)
+        if kind == "done":
+            more = {name: payload.get(name) for name in ("run_id", "reason", "link", "tasks", "requests")}
+            return [Done(payload["outcome"], **more)]
+        return [Unreadable(f"unknown custom message {_shortened(json.dumps(payload))}")]
+
+    def _close_piece(self, payload: Mapping[str, Any]) -> list[Event]:
+        materializations, self._materializations = tuple(self._materializations), []
+        checks, self._checks = tuple(self._checks), []
+        piece = Piece(
+            node=payload["node"],
+            outcome=payload["outcome"],
+            reason=payload.get("reason"),
+            link=payload.get("link"),
+            log_link=payload.get("log_link"),
+            warnings=tuple(payload.get("warnings") or ()),
+            late=bool(payload.get("late")),
+            materializations=materializations,
+            checks=checks,
+        )
+        expected = (
+            int(bool(payload.get("materialized", materializations))),
+            payload.get("checks", len(checks)),
+        )
+        if expected != (len(materializations), len(checks)):
+            return [
+                Unreadable(
+                    f"of {piece.node}, {expected[0]} materializations and {expected[1]} checks were "
+                    f"announced, {len(materializations)} and {len(checks)} came"
+                ),
+                piece,
+            ]
+        return [piece]
+
+
+def asset_key(wire: str) -> dg.AssetKey:
+    """Parts joined by slashes, or a JSON list of the parts where one of them holds a slash."""
+    return dg.AssetKey(json.loads(wire) if wire.startswith("[") else wire.split("/"))
+
+
+def metadata_values(wire: Mapping[str, Any] | None) -> dict[str, dg.MetadataValue]:
+    return {key: _metadata_value(key, entry["raw_value"], entry["type"]) for key, entry in (wire or {}).items()}
+
+
+def _metadata_value(key: str, raw: Any, kind: str) -> dg.MetadataValue:
+    # 1.9.1 has no Pipes type `timestamp`: such values travel as floats, known by their name.
+    if key.endswith("Timestamp") and isinstance(raw, (int, float)):
+        return dg.MetadataValue.timestamp(float(raw))
+    builders: dict[str, Callable[[Any], dg.MetadataValue]] = {
+        "text": dg.MetadataValue.text,
+        "url": dg.MetadataValue.url,
+        "md": dg.MetadataValue.md,
+        "int": dg.MetadataValue.int,
+        "float": dg.MetadataValue.float,
+        "bool": dg.MetadataValue.bool,
+        "json": dg.MetadataValue.json,
+    }
+    build = builders.get(kind)
+    return build(raw) if build else dg.MetadataValue.text(str(raw))
+
+
+def text_of(metadata: Mapping[str, Any], key: str) -> str | None:
+    value = getattr(metadata.get(key), "value", None)
+    return value if isinstance(value, str) else None
+
+
+def number_of(metadata: Mapping[str, Any], key: str) -> float | None:
+    value = getattr(metadata.get(key), "value", None)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _shortened(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"

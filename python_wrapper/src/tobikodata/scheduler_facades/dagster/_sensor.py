@@ -1,0 +1,196 @@
+"""The sensor: asks for the first sync, then for a mirror of each new remote run, one at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from . import _executable, _internals
+from ._cursor import ATTEMPTS, Cursor, parse, write
+from ._environment import MIRROR_COMPLETE, MIRROR_TAG, RUN_ID_TAG, RUN_KEY_TAG, Environment
+from ._errors import TobikoFacadeError
+from ._manifest import Manifest
+from ._reload import reload
+from ._runs import run_key
+
+SYNC_KEY = "__initial_sync__"
+INTERVAL_S = 30
+
+
+def track_sensor(
+    environment: Environment, sync: dg.JobDefinition, mirror: dg.JobDefinition, on: bool
+) -> dg.SensorDefinition:
+    return dg.SensorDefinition(
+        name=environment.sensor,
+        description=f"Mirrors each new run of Tobiko Cloud's environment {environment.name}.",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
+        jobs=[sync, mirror],
+        evaluation_fn=lambda context: _tick(context, environment),
+    )
+
+
+def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
+    cursor = parse(context.cursor)
+    if cursor.last and cursor.attempt:
+        state = _mirror_state(context, environment, cursor.last, cursor.attempt)
+        if state == "going":
+            return _skip(f"the mirror of remote run {cursor.last} has not ended yet", cursor)
+        if state == "died" and cursor.attempt < ATTEMPTS:
+            context.log.warning(
+                f"the mirror of remote run {cursor.last} broke off before it had told all: asked for again"
+            )
+            cursor = cursor.asked_again()
+            return _ask_for([_mirror_request(environment, str(cursor.last), cursor.attempt)], cursor)
+        if state == "died":
+            context.log.warning(f"the mirror of remote run {cursor.last} broke off {ATTEMPTS} times: given up")
+    try:
+        if not environment.manifest.exists:
+            waiting = _wait_for_environment(context, environment, cursor)
+            if waiting:
+                return waiting
+        answer = _executable.poll(environment.connection, environment.name, cursor.last)
+    except TobikoFacadeError as error:
+        # An outage passes by itself: the tick is skipped and says why. What a person must mend fails it.
+        if error.outage:
+            context.log.warning(str(error))
+            return dg.SkipReason(str(error))
+        raise
+    return _answer(context, environment, cursor, answer)
+
+
+def _wait_for_environment(
+    context: dg.SensorEvaluationContext, environment: Environment, cursor: Cursor
+) -> dg.SensorResult | None:
+    """The code location was loaded before the environment existed: looks whether it does now."""
+    text = _executable.definitions(environment.connection, environment.name, environment.asset_prefix)
+    manifest = Manifest.from_json(text)
+    if not manifest.exists:
+        return _skip(f"environment {environment.name} does not exist in Tobiko Cloud (yet)", cursor)
+    key = str(manifest.fingerprint)
+    if cursor.reload_for == key:
+        return None  # tried: what there is to ask for goes out all the same
+    reload(context, environment.graphql)
+    return _skip(f"environment {environment.name} has come to exist", cursor.reloaded(key, ""))
+
+
+def _answer(
+    context: dg.SensorEvaluationContext, environment: Environment, cursor: Cursor, answer: dict[str, Any]
+) -> dg.SensorResult:
+    """What follows from the cloud's answer."""
+    if not answer.get("exists"):
+        return _skip(f"environment {environment.name} does not exist in Tobiko Cloud (yet)", cursor)
+    runs: list[dict[str, Any]] = list(answer.get("runs") or ())
+    if cursor.newest_only:
+        runs = runs[-1:]
+    if not cursor.synced:
+        runs = _from_first_open(runs)
+    requests: list[dg.RunRequest] = []
+    lost = cursor.synced and cursor.last is not None and not answer.get("since_known", True)
+    next_run = str(runs[0]["run_id"]) if runs else None
+
+    cursor, wait = _reload_if_needed(context, environment, cursor, answer, next_run)
+    if wait:
+        return _skip("the code location was reloaded: its jobs are asked for with the next tick", cursor)
+
+    if answer.get("missed"):
+        context.log.warning(
+            f"{answer['missed']} remote runs were missed and are not mirrored, only the newest {len(runs)}"
+        )
+    if lost:
+        context.log.warning(
+            f"Tobiko Cloud does not know run {cursor.last} any more: the newest run is mirrored, and the "
+            "environment is synced once"
+        )
+    if lost or not cursor.synced:
+        requests.append(_sync_request(context, environment))
+    if next_run:
+        cursor = cursor.asked_for(next_run)
+        requests.append(_mirror_request(environment, next_run, 1))
+    elif lost:
+        cursor = cursor.passed(None)
+    elif not cursor.synced:
+        newest = list(answer.get("runs") or ())[-1:]
+        cursor = cursor.passed(str(newest[0]["run_id"]) if newest else None)
+    if requests:
+        return _ask_for(requests, cursor)
+    return _skip("no new remote run", cursor)
+
+
+def _from_first_open(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At the first tick, the sync tells of what had ended; what is in progress is mirrored, and all later."""
+    for index, run in enumerate(runs):
+        if not run.get("ended"):
+            return runs[index:]
+    return []
+
+
+def _reload_if_needed(
+    context: dg.SensorEvaluationContext,
+    environment: Environment,
+    cursor: Cursor,
+    answer: dict[str, Any],
+    next_run: str | None,
+) -> tuple[Cursor, bool]:
+    """Whether to wait for the next tick: a run asked for now could be one of the job as loaded before."""
+    fingerprint = answer.get("fingerprint")
+    if not fingerprint or not next_run or fingerprint == environment.manifest.fingerprint:
+        return cursor, False
+    if not cursor.may_reload(fingerprint, next_run):
+        return cursor, False
+    return cursor.reloaded(fingerprint, next_run), reload(context, environment.graphql)
+
+
+def _mirror_state(context: dg.SensorEvaluationContext, environment: Environment, run_id: str, attempt: int) -> str:
+    """`going`, `died` (before it had told all), or `ended`: also cancelled, or deleted, by a person."""
+    instance = context.instance
+    tags = {RUN_KEY_TAG: run_key(run_id, attempt)}
+    runs = instance.get_runs(dg.RunsFilter(job_name=environment.mirror_job, tags=tags), limit=10)
+    if any(not run.is_finished and not _is_dead(context, run) for run in runs):
+        return "going"
+    newest = next(iter(runs), None)
+    if newest is None or newest.status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED):
+        return "ended"
+    # Told all by this run, or by one that a person launched since.
+    told = dg.RunsFilter(job_name=environment.mirror_job, tags={RUN_ID_TAG: run_id, MIRROR_TAG: MIRROR_COMPLETE})
+    return "ended" if instance.get_runs(told, limit=1) else "died"
+
+
+def _is_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:
+    """Whether the run's worker is gone, where the run launcher can tell."""
+    launcher = context.instance.run_launcher
+    if run.status != dg.DagsterRunStatus.STARTED or not launcher.supports_check_run_worker_health:
+        return False
+    try:
+        health = launcher.check_run_worker_health(run)
+    except Exception as error:  # of the launcher's platform
+        context.log.warning(f"whether run {run.run_id} is alive could not be asked: {error}")
+        return False
+    if health.status not in (_internals.WorkerStatus.NOT_FOUND, _internals.WorkerStatus.FAILED):
+        return False
+    again = context.instance.get_run_by_id(run.run_id)  # it may have ended while that was asked
+    return again is not None and not again.is_finished
+
+
+def _mirror_request(environment: Environment, run_id: str, attempt: int) -> dg.RunRequest:
+    return dg.RunRequest(run_key=run_key(run_id, attempt), job_name=environment.mirror_job, tags={RUN_ID_TAG: run_id})
+
+
+def _sync_request(context: dg.SensorEvaluationContext, environment: Environment) -> dg.RunRequest:
+    """Dagster takes each run key once: the first that is free."""
+    attempt = 1
+    while True:
+        key = run_key(SYNC_KEY, attempt)
+        used = dg.RunsFilter(job_name=environment.sync_job, tags={RUN_KEY_TAG: key})
+        if not context.instance.get_runs(used, limit=1):
+            return dg.RunRequest(run_key=key, job_name=environment.sync_job)
+        attempt += 1
+
+
+def _ask_for(requests: list[dg.RunRequest], cursor: Cursor) -> dg.SensorResult:
+    return dg.SensorResult(run_requests=requests, cursor=write(cursor))
+
+
+def _skip(reason: str, cursor: Cursor) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=write(cursor))

@@ -1,0 +1,222 @@
+"""A real `tobiko-facade serve`, fed with what the recorder would send: runs on a time line of the test's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+CLIENT_ID = "dagster-client"
+CLIENT_SECRET = "s3cr3t-of-the-client-7f3a"
+
+
+def name_of(model: str) -> str:
+    """The name of a node, as the cloud has it. Standalone audits have one part."""
+    return model if model.startswith('"') else f'"wh"."s"."{model}"'
+
+
+def model(name: str, *parents: str, source_type: str = "sql", audits: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "name": name_of(name),
+        "model_name": f"wh.s.{name}",
+        "description": f"the model {name}",
+        "source_type": source_type,
+        "tags": [],
+        "parent_names": [name_of(parent) for parent in parents],
+        "audit_names": list(audits),
+        "type": "model",
+        "version": "1",
+    }
+
+
+def standalone(name: str, *covers: str) -> dict[str, Any]:
+    return {
+        **model(name, *covers, source_type="audit"),
+        "name": f'"{name}"',
+        "model_name": name,
+        "type": "audit",
+    }
+
+
+class Cloud:
+    """The server and its base URL. Events go to it over HTTP."""
+
+    def __init__(self, executable: str, folder: Path, environ: dict[str, str], locked: bool) -> None:
+        self._executable = executable
+        self._folder = folder
+        self._environ = environ
+        self._locked = locked
+        self._token: str | None = None
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        secrets = {"TCLOUD_CLIENT_ID": CLIENT_ID, "TCLOUD_CLIENT_SECRET": CLIENT_SECRET} if self._locked else {}
+        self._process = subprocess.Popen(
+            [
+                self._executable,
+                "serve",
+                "--quiet",
+                f"--listen=127.0.0.1:{self._port}",
+                f"--database={self._folder / 'cloud.db'}",
+            ],
+            env={**self._environ, **secrets},
+            stdout=subprocess.PIPE,
+            stderr=(self._folder / "serve.log").open("ab"),
+        )
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, (self._folder / "serve.log").read_text()
+        places = json.loads(line)
+        self.base_url: str = places["base_url"]
+        self.token_url: str = places["token_url"]
+        self._port = int(self.base_url.rstrip("/").rsplit(":", 1)[1])
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def post(self, *events: dict[str, Any]) -> None:
+        body = "\n".join(json.dumps(event) for event in events).encode()
+        request = urllib.request.Request(
+            f"{self.base_url}/recorder/v1/events",
+            data=body,
+            headers={"Content-Type": "application/x-ndjson", **self._bearer()},
+        )
+        with urllib.request.urlopen(request) as response:
+            answer = json.load(response)
+        assert not answer["refused"], answer["refused"]
+
+    def environment(self, *nodes: dict[str, Any], name: str = "prod", at: float = 1000.0) -> None:
+        self.post(
+            event(
+                "environment",
+                at,
+                environment=name,
+                plan_id=f"plan-{name}",
+                start_at=iso(at),
+                nodes=list(nodes),
+            )
+        )
+
+    def run(self, run_id: str, at: float = 2000.0, environment: str = "prod") -> RemoteRun:
+        return RemoteRun(self, run_id, at, environment)
+
+    def _bearer(self) -> dict[str, str]:
+        if not self._locked:
+            return {}
+        if self._token is None:
+            import base64
+
+            basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+            request = urllib.request.Request(
+                self.token_url,
+                data=b"grant_type=client_credentials&scope=tbk:scope:projects",
+                headers={"Authorization": f"Basic {basic}"},
+            )
+            with urllib.request.urlopen(request) as response:
+                self._token = json.load(response)["id_token"]
+        return {"Authorization": f"Bearer {self._token}"}
+
+
+class RemoteRun:
+    """A run of the scheduler. Each call is told to the cloud at once; times are the test's."""
+
+    def __init__(self, cloud: Cloud, run_id: str, at: float, environment: str) -> None:
+        self._cloud = cloud
+        self.run_id = run_id
+        self.environment = environment
+        self._at = at
+        self._tell("run_started", run_id=run_id, environment=environment)
+
+    def scheduled(self, node: str, batch: int = 1) -> str:
+        return self._batch("evaluation_scheduled", node, batch)
+
+    def started(self, node: str, batch: int = 1) -> str:
+        return self._batch("evaluation_started", node, batch)
+
+    def audited(self, node: str, audit: str, passed: bool = True, blocking: bool = False, batch: int = 1) -> None:
+        self._tell(
+            "audit",
+            evaluation_id=self.evaluation_id(node, batch),
+            name=audit,
+            args=None,
+            status="success" if passed else "failed",
+            blocking=blocking,
+            count=0 if passed else 3,
+            execution_time=iso(self._at),
+            interval_start=iso(self._at - 300),
+            interval_end=iso(self._at),
+            log=None,
+        )
+
+    def ended(self, node: str, status: str = "success", message: str | None = None, batch: int = 1) -> None:
+        self._tell(
+            "evaluation_ended",
+            evaluation_id=self.evaluation_id(node, batch),
+            status=status,
+            error_message=message,
+            log="a log",
+        )
+
+    def evaluated(self, node: str, *audits: str, status: str = "success", message: str | None = None) -> None:
+        """One whole evaluation."""
+        self.started(node)
+        for audit in audits:
+            self.audited(node, audit)
+        self.ended(node, status, message)
+
+    def end(self, status: str = "success", message: str | None = None) -> None:
+        self._tell(
+            "run_ended",
+            run_id=self.run_id,
+            environment=self.environment,
+            status=status,
+            error_message=message,
+        )
+
+    def evaluation_id(self, node: str, batch: int = 1) -> str:
+        return f"{self.run_id}-{node}-{batch}"
+
+    def _batch(self, kind: str, node: str, batch: int) -> str:
+        evaluation_id = self.evaluation_id(node, batch)
+        self._tell(
+            kind,
+            evaluation_id=evaluation_id,
+            run_id=self.run_id,
+            environment=self.environment,
+            node_name=name_of(node),
+            version="1",
+            interval_start=iso(self._at - 300),
+            interval_end=iso(self._at),
+        )
+        return evaluation_id
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self._at += 1
+        self._cloud.post(event(kind, self._at, **fields))
+
+
+def event(kind: str, at: float, **fields: Any) -> dict[str, Any]:
+    return {"id": str(uuid.uuid4()), "at": iso(at), "type": kind, **fields}
+
+
+def iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, tz=timezone.utc).isoformat()
+
+
+def wait_until(fact: Any, limit_s: float = 30.0) -> Any:
+    """Waits for a fact to be true, and returns it."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        found = fact()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)

@@ -1,0 +1,135 @@
+"""Fixtures: a real Dagster instance for each test, and an executable that plays a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import dagster as dg
+import pytest
+from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud
+
+HERE = Path(__file__).parent
+EXECUTABLE = os.environ.get("TOBIKO_FACADE_EXECUTABLE") or shutil.which("tobiko-facade") or ""
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Dagster home whose databases are made already: copying it takes less than making them."""
+    home = tmp_path_factory.mktemp("empty-home")
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs(limit=1)
+        instance.get_asset_records()
+        instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(dg.AssetKey("a"), "c"), limit=1)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def home(empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Dagster home of the test's own. No variable of the developer's reaches a test."""
+    home = tmp_path / "dagster_home"
+    shutil.copytree(empty_home, home)
+    for name in list(os.environ):
+        if name.startswith(("TCLOUD_", "TOBIKO_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("TCLOUD_HOME", str(tmp_path / "tcloud"))
+    return home
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+class Script:
+    """What the scripted executable plays; see scripted_facade.py."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._script: dict[str, Any] = {}
+
+    def __call__(self, **commands: Any) -> None:
+        self._script.update(commands)
+        self.path.write_text(json.dumps(self._script))
+
+    def calls(self, command: str) -> list[dict[str, Any]]:
+        calls = self.path.with_suffix(self.path.suffix + ".calls")
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return [call for call in map(json.loads, lines) if call["argv"][0] == command]
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(HERE / "scripted_facade.py"))
+    monkeypatch.setenv("TCLOUD_BASE_URL", "http://cloud.test/project")
+    path = tmp_path / "script.json"
+    monkeypatch.setenv("SCRIPTED_FACADE", str(path))
+    return Script(path)
+
+
+@pytest.fixture
+def definitions(script: Script) -> Callable[..., dg.Definitions]:
+    """Definitions from a scripted manifest."""
+    from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
+
+    def make(manifest: dict[str, Any], **arguments: Any) -> dg.Definitions:
+        script(definitions=manifest)
+        facade = SQLMeshEnterpriseDagster(url=os.environ["TCLOUD_BASE_URL"])
+        return facade.create_definitions(**{"environment": manifest["environment"], **arguments})
+
+    return make
+
+
+@pytest.fixture
+def executable(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The real one."""
+    path = EXECUTABLE or shutil.which(Path(sys.executable).parent / "tobiko-facade")
+    if not path:
+        pytest.fail("the executable is not there: build it, and set TOBIKO_FACADE_EXECUTABLE")
+    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(path))
+    monkeypatch.setenv("TOBIKO_FACADE_POLL_INTERVAL_S", "0.2")
+    return str(path)
+
+
+@pytest.fixture
+def cloud(executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """A local cloud that lets everybody in."""
+    yield from _serve(executable, tmp_path, monkeypatch, locked=False)
+
+
+@pytest.fixture
+def locked_cloud(executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """A local cloud that wants an OAuth client."""
+    yield from _serve(executable, tmp_path, monkeypatch, locked=True)
+
+
+def _serve(executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool) -> Iterator[Cloud]:
+    cloud = Cloud(executable, tmp_path, dict(os.environ), locked)
+    monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
+    monkeypatch.setenv("TCLOUD_TOKEN_URL", cloud.token_url)
+    monkeypatch.setenv("TCLOUD_CLIENT_ID", CLIENT_ID)
+    monkeypatch.setenv("TCLOUD_CLIENT_SECRET", CLIENT_SECRET)
+    try:
+        yield cloud
+    finally:
+        cloud.stop()
+
+
+@pytest.fixture
+def load() -> Callable[..., dg.Definitions]:
+    """Definitions from the cloud that TCLOUD_BASE_URL names."""
+    from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
+
+    def load(facade: dict[str, Any] | None = None, **arguments: Any) -> dg.Definitions:
+        url = os.environ["TCLOUD_BASE_URL"]
+        return SQLMeshEnterpriseDagster(**{"url": url, **(facade or {})}).create_definitions(**arguments)
+
+    return load

@@ -1,0 +1,92 @@
+"""The real executable's local cloud, closed to all but one OAuth client, with a small story in it.
+
+The public client reads its settings from the environment when it is imported: so the server starts first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from story import Story
+
+CLIENT_ID = "5f0c2f3e-dagster"
+CLIENT_SECRET = "hush+hush%hush"
+
+
+@dataclass
+class LocalCloud:
+    """A running `tobiko-facade serve`."""
+
+    url: str
+    token_url: str
+    home: Path
+    client_id: str = CLIENT_ID
+    client_secret: str = CLIENT_SECRET
+
+    def tell(self, events: list[dict[str, Any]]) -> None:
+        """Sends events, as the recorder does; all must be taken."""
+        lines = "".join(json.dumps(event) + "\n" for event in events)
+        headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {self._login()}"}
+        receipt = self._post(f"{self.url}/recorder/v1/events", lines, headers)
+        assert receipt == {"accepted": len(events), "known": 0, "refused": []}
+
+    def forget_login(self) -> None:
+        """The public client keeps one login for all: a second client would get the first one's."""
+        (self.home / "auth.yaml").unlink(missing_ok=True)
+
+    def _login(self) -> str:
+        pair = base64.b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode()
+        form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": "tbk:scope:projects"})
+        return str(self._post(self.token_url, form, {"Authorization": f"Basic {pair}"})["id_token"])
+
+    def _post(self, url: str, body: str, headers: dict[str, str]) -> dict[str, Any]:
+        request = urllib.request.Request(url, body.encode(), headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=20) as answer:
+            content: dict[str, Any] = json.load(answer)
+            return content
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    folder = tmp_path_factory.mktemp("local-cloud")
+    executable = os.environ.get("TOBIKO_FACADE_EXECUTABLE", "tobiko-facade")
+    arguments = ["serve", "--listen", "127.0.0.1:0", "--database", str(folder / "cloud.db")]
+    environment = {**os.environ, "TCLOUD_CLIENT_SECRET": CLIENT_SECRET}
+    with subprocess.Popen(
+        [executable, *arguments, "--client-id", CLIENT_ID],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            first_line = json.loads(server.stdout.readline())
+            home = folder / "tcloud"
+            os.environ.update(
+                TCLOUD_TOKEN_URL=first_line["token_url"], TCLOUD_HOME=str(home), NO_PROXY="*", no_proxy="*"
+            )
+            os.environ.pop("TCLOUD_CLIENT_SECRET", None)
+            os.environ.pop("TCLOUD_SCOPE", None)
+            yield LocalCloud(first_line["base_url"], first_line["token_url"], home)
+        finally:
+            server.terminate()
+            assert server.wait(10) == 0
+
+
+@pytest.fixture(scope="session")
+def story(cloud: LocalCloud) -> Story:
+    story = Story()
+    cloud.tell(story.events)
+    return story
