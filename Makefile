@@ -30,7 +30,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 .PHONY: test
-test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest test-whole ## Every test, against the oldest and the newest Dagster
+test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest test-whole-oldest test-whole-newest ## Every test, against the oldest and the newest Dagster
 
 .PHONY: test-rust
 test-rust:
@@ -56,8 +56,13 @@ test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(NEWEST)/bin/python -m pytest -q tests/dagster
 
-.PHONY: test-whole
-test-whole: $(NEWEST)/.wheel $(OLDEST)/.wheel $(SQLMESH)/.wheel $(UV) ## The whole way: SQLMesh, local cloud, dagster dev, a browser
+# The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
+.PHONY: test-whole-oldest
+test-whole-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
+	$(OLDEST)/bin/python -m pytest -q tests/whole/test_1_story.py
+
+.PHONY: test-whole-newest
+test-whole-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	@setup/debian.sh chromium=chromium chromedriver=chromium-driver
 	$(NEWEST)/bin/python -m pytest -q tests/whole
 
