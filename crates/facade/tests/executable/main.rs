@@ -1,5 +1,7 @@
 //! The executable from outside: a real process against a real local cloud over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot do ends it")]
+
 mod cloud;
 mod process;
 
