@@ -16,7 +16,6 @@ SQLMESH := $(ENVS)/sqlmesh
 PUBLIC_CLIENT := $(ENVS)/public-client
 UPGRADED := $(ENVS)/upgraded
 
-EXECUTABLE := target/debug/tobiko-facade
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -type f -not -path '*/tests/*')
 PYTHON_SOURCES := $(shell find python_wrapper -type f -not -name '*.pyc')
 PYTHON_CODE := python_wrapper tests examples
@@ -32,8 +31,9 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 .PHONY: test
 test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest test-whole-oldest test-whole-newest ## Every test, against the oldest and the newest Dagster
 
+# After the wheel: maturin takes the executable away from where cargo put it, for a moment.
 .PHONY: test-rust
-test-rust:
+test-rust: dist/dev/.built
 	cargo test --workspace --locked --quiet
 
 .PHONY: test-recorder
@@ -41,8 +41,8 @@ test-recorder: $(SQLMESH)/.wheel
 	$(SQLMESH)/bin/python -m pytest -q tests/recorder
 
 .PHONY: test-public-client
-test-public-client: $(PUBLIC_CLIENT)/.ready $(EXECUTABLE)
-	TOBIKO_FACADE_EXECUTABLE=$(abspath $(EXECUTABLE)) $(PUBLIC_CLIENT)/bin/python -m pytest -q tests/local_cloud
+test-public-client: $(PUBLIC_CLIENT)/.ready $(NEWEST)/.wheel
+	TOBIKO_FACADE_EXECUTABLE=$(abspath $(NEWEST))/bin/tobiko-facade $(PUBLIC_CLIENT)/bin/python -m pytest -q tests/local_cloud
 
 .PHONY: test-upgrade
 test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
@@ -125,12 +125,8 @@ $(ENVS)/%/.wheel: $(ENVS)/%/.ready dist/dev/.built
 
 .PRECIOUS: $(ENVS)/%/.ready
 
-$(EXECUTABLE): $(RUST_SOURCES)
-	cargo build --quiet --locked --package facade
-	@touch $@
-
 # The same wheel as the users', from the development build: what is tested is what is installed.
-dist/dev/.built: $(TOOLS)/.ready $(EXECUTABLE) $(PYTHON_SOURCES)
+dist/dev/.built: $(TOOLS)/.ready $(RUST_SOURCES) $(PYTHON_SOURCES)
 	@rm -rf dist/dev
 	cd python_wrapper && ../$(TOOLS)/maturin build --quiet --profile dev --locked --out ../dist/dev
 	@touch $@
