@@ -8,6 +8,8 @@ SHELL := /bin/sh
 ENVS := .envs
 UV := $(ENVS)/uv/bin/uv
 export UV_PYTHON_DOWNLOADS := never
+# Once, rather than at the start of each of the many processes that tests start.
+export UV_COMPILE_BYTECODE := 1
 
 TOOLS := $(ENVS)/tools/bin
 OLDEST := $(ENVS)/dagster-1.9.1

@@ -61,15 +61,14 @@ def normal(text: str) -> list[str]:
 
 def test_the_command_line_is_sqlmeshs_own_even_without_a_server(template: Project, tmp_path: Path, spool: Path) -> None:
     nobody = "http://127.0.0.1:9"
-    names = {"project-plain": False, "project-recorded": True}
-    processes = {
-        name: Project(tmp_path / name, copy_of=template).command(
-            "run", recorded=recorded, TCLOUD_BASE_URL=nobody, TEST_CHECKED="raise"
-        )
-        for name, recorded in names.items()
-    }
-    plain, recorded = (process.communicate(timeout=60) for process in processes.values())
-    assert [process.returncode for process in processes.values()] == [1, 1]
+    commands = []
+    for name, is_recorded in {"project-plain": False, "project-recorded": True}.items():
+        project = Project(tmp_path / name, copy_of=template)
+        project.write("click.py", "raise ImportError('a file of the project, not what SQLMesh imports')")
+        settings = {"TCLOUD_BASE_URL": nobody, "TEST_CHECKED": "raise"}
+        commands.append(project.command("run", recorded=is_recorded, **settings))
+    plain, recorded = (command.communicate(timeout=60) for command in commands)
+    assert [command.returncode for command in commands] == [1, 1]
     for one, other in zip(plain, recorded):
         assert normal(one) == normal(other)
     assert "checked was told to fail" in plain[0]

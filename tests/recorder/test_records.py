@@ -183,10 +183,8 @@ def test_the_same_audit_with_other_arguments_is_told_twice(story: Story) -> None
     assert warning["interval_end"] == "2024-01-02T00:00:00+00:00"
 
 
-def test_a_standalone_audit_is_a_node_with_one_audit_called_like_it(project: Project, recorded: Receiver) -> None:
-    plan = project.plan(day=2)
-    ended(recorded, "plan")
-    record = next(r for r in evaluations(recorded, {"plan_id": plan.plan_id}) if r["node_name"] == "whole")
+def test_a_standalone_audit_is_a_node_with_one_audit_called_like_it(story: Story) -> None:
+    record = next(r for r in story.planned() if r["node_name"] == "whole")
     assert record["status"] == "success"
     assert [(audit["name"], audit["status"]) for audit in record["audits"]] == [("whole", "success")]
 
