@@ -29,7 +29,7 @@ def test_is_understood(text: str | None, expected: Cursor) -> None:
 
 
 def test_survives_being_written() -> None:
-    cursor = Cursor().asked_for("r1").asked_again().reloaded("f1", "r1")
+    cursor = Cursor().asked_for("r1").asked_again().reloaded("f1", "r1", worked=True)
     assert parse(write(cursor)) == cursor
     assert json.loads(write(cursor))["version"] == 1
 
@@ -37,13 +37,13 @@ def test_survives_being_written() -> None:
 def test_a_reload_is_tried_once_for_each_fingerprint_and_once_more_with_the_next_run() -> None:
     cursor = Cursor()
     assert cursor.may_reload("f1", "r1")
-    cursor = cursor.reloaded("f1", "r1")
+    cursor = cursor.reloaded("f1", "r1", worked=True)
     assert not cursor.may_reload("f1", "r1")
     assert cursor.may_reload("f1", "r2")
-    cursor = cursor.reloaded("f1", "r2")
+    cursor = cursor.reloaded("f1", "r2", worked=True)
     assert not cursor.may_reload("f1", "r3")
     assert cursor.may_reload("f2", "r3")
-    assert cursor.reloaded("f2", "r3").may_reload("f2", "r4")
+    assert cursor.reloaded("f2", "r3", worked=False).may_reload("f2", "r4")
 
 
 def test_counts_how_often_a_mirror_was_asked_for() -> None:
@@ -52,3 +52,10 @@ def test_counts_how_often_a_mirror_was_asked_for() -> None:
     assert cursor.asked_again().attempt == 2
     assert cursor.asked_again().asked_for("r2").attempt == 1
     assert cursor.passed("r9").attempt == 0
+
+
+def test_waits_for_a_reload_that_worked() -> None:
+    cursor = Cursor().reloaded("f1", "r1", worked=True)
+    assert cursor.reload_wait == 3
+    assert cursor.waited().reload_wait == 2
+    assert cursor.reloaded("f1", "r2", worked=False).reload_wait == 0

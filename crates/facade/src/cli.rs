@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
@@ -52,6 +53,9 @@ pub enum Command {
     Poll(PollArgs),
     /// Serve a local cloud: the same API for runs of open-source SQLMesh on this machine
     Serve(ServeArgs),
+    /// Tell Dagster numbered messages: what the tests of the channel launch
+    #[command(hide = true)]
+    TellTestMessages(TestMessagesArgs),
 }
 
 /// Which cloud, as whom, how patiently.
@@ -104,7 +108,7 @@ pub struct DefinitionsArgs {
     #[command(flatten)]
     pub cloud: CloudArgs,
     /// Nest all asset keys below this
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = NonEmptyStringValueParser::new())]
     pub asset_prefix: Option<String>,
 }
 
@@ -122,7 +126,7 @@ pub struct SyncArgs {
     #[command(flatten)]
     pub cloud: CloudArgs,
     /// Nest all asset keys below this
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = NonEmptyStringValueParser::new())]
     pub asset_prefix: Option<String>,
     /// Only this model or standalone audit, as the cloud names it; may be repeated
     #[arg(long = "node", value_name = "NAME")]
@@ -134,7 +138,7 @@ pub struct MirrorArgs {
     #[command(flatten)]
     pub cloud: CloudArgs,
     /// Nest all asset keys below this
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = NonEmptyStringValueParser::new())]
     pub asset_prefix: Option<String>,
     /// The remote run to follow [default: the newest]
     #[arg(long, value_name = "RUN_ID")]
@@ -158,15 +162,9 @@ pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8765", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Database file, made when it is not there
-    #[arg(
-        long,
-        env = "TOBIKO_LOCAL_CLOUD_DATABASE",
-        hide_env_values = true,
-        default_value = "tobiko_local_cloud.db",
-        value_name = "FILE"
-    )]
-    pub database: PathBuf,
+    /// Database file, made when it is not there [default: tobiko_local_cloud.db; a temporary one for a scenario]
+    #[arg(long, env = "TOBIKO_LOCAL_CLOUD_DATABASE", hide_env_values = true, value_name = "FILE")]
+    pub database: Option<PathBuf>,
     /// URL under which people reach this server, for the links [default: the address that it listens on]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
@@ -176,6 +174,31 @@ pub struct ServeArgs {
     /// End a run of which nothing was heard for so long, in seconds
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
     pub stale_after: f64,
+    /// Play runs and faults on a time line, for testing one's own sensors: a YAML or JSON file, see docs/scenarios.md
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Where a scenario takes orders, on this machine only; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS", requires = "scenario")]
+    pub control: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct TestMessagesArgs {
+    /// How many messages
+    #[arg(long)]
+    pub count: usize,
+    /// Bytes of the smallest message, about
+    #[arg(long, default_value = "100")]
+    pub smallest: usize,
+    /// Bytes of the largest message, about
+    #[arg(long, default_value = "15000")]
+    pub largest: usize,
+    /// Messages between two pauses
+    #[arg(long, default_value = "1")]
+    pub burst: usize,
+    /// Length of a pause, in milliseconds
+    #[arg(long, default_value = "0")]
+    pub pause_ms: u64,
 }
 
 /// A number of seconds that a wait can be made of.

@@ -11,6 +11,7 @@ mod mirror;
 mod poll;
 mod serve;
 mod sync;
+mod test_messages;
 
 mod insist;
 mod stop;
@@ -25,6 +26,8 @@ mod watcher;
 mod events;
 mod report;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod testing;
 
@@ -108,6 +111,11 @@ async fn run(command: Command) -> Result<ExitCode> {
             tell(&mut audience, work).await
         }
         Command::Serve(args) => serve::serve(args).await,
+        Command::TellTestMessages(args) => {
+            let mut audience = Audience::find()?;
+            let work = async |audience: &mut Audience| test_messages::tell(&args, audience).await;
+            tell(&mut audience, work).await
+        }
     }
 }
 

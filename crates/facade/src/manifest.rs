@@ -1,7 +1,8 @@
 //! What Dagster declares for an environment: one asset for each model, one check for each audit, one op for each node.
-//! The only place where the cloud's names become Dagster's; no project, however odd, makes it fail.
+//! The only place where the cloud's names become Dagster's; no project, however odd, makes it fail, and the order in which the
+//! cloud lists things changes nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use tobiko_cloud::{Dag, DagNode, NodeType, SourceType};
@@ -23,6 +24,7 @@ pub struct Manifest {
     pub fingerprint: String,
     pub link: Option<String>,
     pub warnings: Vec<String>,
+    /// By name.
     pub nodes: Vec<Node>,
 }
 
@@ -61,18 +63,28 @@ impl Manifest {
         let fingerprint = digest(&serde_json::to_string(&(bare.exists, &bare.nodes)).unwrap_or_default());
         let mut manifest = Self { fingerprint, ..bare };
         if let Some(prefix) = prefix {
-            manifest.put_below(environment, prefix);
+            manifest.put_below(prefix);
         }
         manifest
     }
 
     fn build(environment: &str, dag: Option<&Dag>) -> Self {
         let mut warnings = Vec::new();
+        if dag.is_none() {
+            warnings.push("it does not exist in Tobiko Cloud (yet): its models are declared when it does".to_owned());
+        }
         let nodes: Vec<&DagNode> = unique(dag.map_or(&[], |dag| dag.nodes.as_slice()), &mut warnings);
         let keys = keys(&nodes);
         let by_name: HashMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-        let by_key: HashMap<&[String], usize> = keys.iter().enumerate().map(|(at, key)| (key.as_slice(), at)).collect();
+        let mut by_key: HashMap<&[String], usize> = HashMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            // The keys of models are all different. A standalone audit's counts where no model has it.
+            match is_model(nodes[at]) {
+                true => drop(by_key.insert(key, at)),
+                false => drop(by_key.entry(key).or_insert(at)),
+            }
+        }
 
         // A parent that is no node may be a node that is written in another way; else it is an asset of somebody else's.
         let mut parents: Vec<Vec<usize>> = Vec::new();
@@ -87,6 +99,8 @@ impl Manifest {
                     _ => {}
                 }
             }
+            known.sort_unstable();
+            unknown.sort_unstable();
             parents.push(known);
             strangers.push(unknown);
         }
@@ -97,7 +111,7 @@ impl Manifest {
             ));
         });
 
-        let ops = ops(environment, &nodes, &keys);
+        let ops = ops(nodes.iter().zip(&keys).map(|(node, key)| (key.as_slice(), node.name.as_str())));
         let checks = checks(&nodes, &parents);
         let built = nodes.iter().enumerate().map(|(at, node)| {
             let is_model = is_model(node);
@@ -129,15 +143,14 @@ impl Manifest {
     }
 
     /// Nests every asset below `prefix`, and names the ops after it.
-    fn put_below(&mut self, environment: &str, prefix: &str) {
+    fn put_below(&mut self, prefix: &str) {
         for key in self.nodes.iter_mut().flat_map(|node| node.key.iter_mut().chain(node.deps.iter_mut())) {
             key.insert(0, prefix.to_owned());
         }
-        let parts =
-            |node: &Node| node.key.clone().unwrap_or_else(|| [vec![prefix.to_owned()], key_parts(&node.name)].concat());
-        let names: Vec<(Vec<String>, String)> =
-            self.nodes.iter().map(|node| (parts(node), node.name.clone())).collect();
-        let ops = distinct_ops(environment, &names);
+        let of_audit = |node: &Node| [vec![prefix.to_owned()], key_parts(&node.name)].concat();
+        let parts: Vec<Vec<String>> =
+            self.nodes.iter().map(|node| node.key.clone().unwrap_or_else(|| of_audit(node))).collect();
+        let ops = ops(parts.iter().zip(&self.nodes).map(|(parts, node)| (parts.as_slice(), node.name.as_str())));
         for (node, op) in self.nodes.iter_mut().zip(ops) {
             node.op = op;
         }
@@ -152,18 +165,24 @@ fn is_model_at(nodes: &[&DagNode], at: usize) -> bool {
     is_model(nodes[at])
 }
 
-/// The nodes by their first appearance: a name that comes twice stands for one node.
+/// The nodes by name, each once.
 fn unique<'a>(nodes: &'a [DagNode], warnings: &mut Vec<String>) -> Vec<&'a DagNode> {
-    let mut seen = HashSet::new();
-    let mut kept = Vec::new();
-    for node in nodes {
-        if seen.insert(node.name.as_str()) {
-            kept.push(node);
-        } else {
-            warnings.push(format!("{} is listed twice: the second is left out", node.name));
+    let content = |node: &DagNode| {
+        let mut node = node.clone();
+        [&mut node.parent_names, &mut node.audit_names, &mut node.tags].into_iter().for_each(|list| list.sort());
+        serde_json::to_string(&node).unwrap_or_default()
+    };
+    let mut sorted: Vec<&DagNode> = nodes.iter().collect();
+    // Of those that are listed twice, the same one is kept whichever comes first.
+    sorted.sort_by_cached_key(|node| (node.name.clone(), content(node)));
+    sorted.dedup_by(|second, first| {
+        let is_same = second.name == first.name;
+        if is_same {
+            warnings.push(format!("{} is listed twice: one of the two is left out", first.name));
         }
-    }
-    kept
+        is_same
+    });
+    sorted
 }
 
 /// The asset keys of all nodes. Those of standalone audits only stand for their names.
@@ -172,10 +191,10 @@ fn keys(nodes: &[&DagNode]) -> Vec<Vec<String>> {
         nodes.iter().map(|node| (key_parts(&node.name), node.name.as_str())).collect();
     let models: Vec<_> =
         plain.iter().zip(nodes).filter(|(_, node)| is_model(node)).map(|(entry, _)| entry.clone()).collect();
-    let mut distinct_models = distinct(&models, |key, full| {
+    let mut distinct_models = distinct(&models, |key, full, digits| {
         let mut key = key.clone();
         if let Some(last) = key.last_mut() {
-            *last = format!("{last}_{}", &digest(full)[..8]);
+            *last = format!("{last}_{}", &digest(full)[..digits]);
         }
         key
     })
@@ -187,22 +206,10 @@ fn keys(nodes: &[&DagNode]) -> Vec<Vec<String>> {
     plain.into_iter().zip(nodes).map(of).collect()
 }
 
-fn ops(environment: &str, nodes: &[&DagNode], keys: &[Vec<String>]) -> Vec<String> {
-    let names: Vec<_> = keys.iter().cloned().zip(nodes.iter().map(|node| node.name.clone())).collect();
-    distinct_ops(environment, &names)
-}
-
-/// Ops differ from one another and from the job that holds them.
-fn distinct_ops(environment: &str, names: &[(Vec<String>, String)]) -> Vec<String> {
-    let job = op_name(&[format!("tobiko_cloud_mirror_run_{environment}")], "");
-    let plain: Vec<(String, &str)> = names.iter().map(|(parts, full)| (op_name(parts, full), full.as_str())).collect();
-    let mut ops = distinct(&plain, |name, full| with_suffix(name, full));
-    for (op, (_, full)) in ops.iter_mut().zip(&plain) {
-        if *op == job {
-            *op = with_suffix(op, full);
-        }
-    }
-    ops
+/// The ops of (parts, full name), all different.
+fn ops<'a>(names: impl Iterator<Item = (&'a [String], &'a str)>) -> Vec<String> {
+    let plain: Vec<(String, &str)> = names.map(|(parts, full)| (op_name(parts, full), full)).collect();
+    distinct(&plain, |name, full, digits| with_suffix(name, full, digits))
 }
 
 /// Takes out the edges that close a cycle, told one by one as (child, parent). `parents[n]` are the parents of node n.
@@ -256,10 +263,10 @@ fn checks(nodes: &[&DagNode], parents: &[Vec<usize>]) -> Vec<Vec<Check>> {
 
 fn distinct_checks(audits: &[(String, String)]) -> Vec<Check> {
     // The same audit name twice is an own audit and a standalone one: the node tells them apart.
-    let full: Vec<String> = audits.iter().map(|(audit, node)| format!("{node}\n{audit}")).collect();
+    let full: Vec<String> = audits.iter().map(|(audit, node)| format!("{node:?} {audit:?}")).collect();
     let plain: Vec<(String, &str)> =
         audits.iter().zip(&full).map(|((audit, _), full)| (check_name(audit), full.as_str())).collect();
-    let names = distinct(&plain, |name, full| with_suffix(name, full));
+    let names = distinct(&plain, |name, full, digits| with_suffix(name, full, digits));
     let check =
         |(name, (audit, node)): (String, &(String, String))| Check { name, audit: audit.clone(), node: node.clone() };
     names.into_iter().zip(audits).map(check).collect()
@@ -285,6 +292,8 @@ fn description(node: &DagNode) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::testing::{dag, node};
 
@@ -358,10 +367,10 @@ mod tests {
     #[test]
     fn a_prefix_stands_before_every_key_and_op() {
         let manifest = Manifest::new("prod", Some(&dag(&["wh.a", "b < wh.a", "~check < b"])), Some("cloud"));
-        assert_eq!(manifest.nodes[0].key.as_deref().unwrap(), ["cloud", "wh", "a"]);
-        assert_eq!(manifest.nodes[1].deps, [["cloud", "wh", "a"]]);
+        assert_eq!(manifest.nodes[2].key.as_deref().unwrap(), ["cloud", "wh", "a"]);
+        assert_eq!(manifest.nodes[0].deps, [["cloud", "wh", "a"]]);
         let ops: Vec<&str> = manifest.nodes.iter().map(|n| n.op.as_str()).collect();
-        assert_eq!(ops, ["cloud_wh_a", "cloud_b", "cloud_check"]);
+        assert_eq!(ops, ["cloud_b", "cloud_check", "cloud_wh_a"]);
     }
 
     #[test]

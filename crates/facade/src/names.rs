@@ -7,11 +7,14 @@ use std::hash::Hash;
 use sha2::{Digest, Sha256};
 
 /// Longest op or check name: it ends up in file names, which stop at 255 bytes.
-const LONGEST_NAME: usize = 200;
+pub const LONGEST_NAME: usize = 200;
+
+/// Hexadecimal digits in a suffix. Where names with as many are still the same, more are taken.
+const DIGITS: usize = 8;
 
 /// Names that Dagster refuses for ops and for their inputs, Python's keywords among them.
 #[rustfmt::skip]
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict",
     "int", "str", "float", "bool", "input", "output", "result", "type",
     "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del",
@@ -44,7 +47,7 @@ pub fn op_name(parts: &[String], full_name: &str) -> String {
     let lost_a_part = kept.iter().any(String::is_empty);
     let name = kept.join("_");
     if lost_a_part || RESERVED.contains(&name.as_str()) || name.len() > LONGEST_NAME {
-        with_suffix(&name, full_name)
+        with_suffix(&name, full_name, DIGITS)
     } else {
         name
     }
@@ -54,17 +57,17 @@ pub fn op_name(parts: &[String], full_name: &str) -> String {
 pub fn check_name(audit: &str) -> String {
     let name: String = audit.chars().filter(|c| is_word(*c) || *c == '.').collect();
     if name.is_empty() || RESERVED.contains(&name.as_str()) || name.len() > LONGEST_NAME {
-        with_suffix(&name, audit)
+        with_suffix(&name, audit, DIGITS)
     } else {
         name
     }
 }
 
-/// `name` with eight hexadecimal digits that depend on `full_name` alone.
-pub fn with_suffix(name: &str, full_name: &str) -> String {
-    let suffix = &digest(full_name)[..8];
+/// `name` with so many hexadecimal digits, which depend on `full_name` alone.
+pub fn with_suffix(name: &str, full_name: &str, digits: usize) -> String {
+    let suffix = &digest(full_name)[..digits];
     let name = name.trim_matches('_');
-    let kept = &name[..name.len().min(LONGEST_NAME - 9)];
+    let kept = &name[..name.floor_char_boundary(LONGEST_NAME - 1 - digits)];
     match kept {
         "" => format!("node_{suffix}"),
         kept => format!("{kept}_{suffix}"),
@@ -73,13 +76,26 @@ pub fn with_suffix(name: &str, full_name: &str) -> String {
 
 /// Makes equal names differ: each of them gets the suffix of its own full name, whatever order they come in.
 ///
-/// `entries` are (name, full name); the full names must differ.
-pub fn distinct<N: Clone + Eq + Hash>(entries: &[(N, &str)], suffixed: impl Fn(&N, &str) -> N) -> Vec<N> {
-    let mut seen: HashMap<&N, usize> = HashMap::new();
-    for (name, _) in entries {
-        *seen.entry(name).or_default() += 1;
+/// `entries` are (name, full name); the full names must differ. `suffixed` makes a name from a name, its full name and the
+/// number of digits. A name that only looks as if it had a suffix is no exception: what it equals gets a longer one.
+pub fn distinct<N: Clone + Eq + Hash>(entries: &[(N, &str)], suffixed: impl Fn(&N, &str, usize) -> N) -> Vec<N> {
+    let mut names: Vec<N> = entries.iter().map(|(name, _)| name.clone()).collect();
+    let mut digits = vec![0; entries.len()];
+    loop {
+        let mut seen: HashMap<&N, usize> = HashMap::new();
+        for name in &names {
+            *seen.entry(name).or_default() += 1;
+        }
+        let same: Vec<usize> =
+            (0..names.len()).filter(|at| seen[&names[*at]] > 1 && digits[*at] < 2 * Sha256::output_size()).collect();
+        if same.is_empty() {
+            return names;
+        }
+        for at in same {
+            digits[at] += DIGITS;
+            names[at] = suffixed(&entries[at].0, entries[at].1, digits[at]);
+        }
     }
-    entries.iter().map(|(name, full)| if seen[name] > 1 { suffixed(name, full) } else { name.clone() }).collect()
 }
 
 /// SHA-256 in hexadecimal digits.
@@ -244,8 +260,8 @@ mod tests {
         let op = |parts: &[&str]| op_name(&parts.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>(), "full");
         assert_eq!(op(&["wh", "shop", "orders"]), "wh_shop_orders");
         assert_eq!(op(&["my-wh", "or ders/x"]), "mywh_ordersx");
-        assert_eq!(op(&["context"]), with_suffix("context", "full"));
-        assert_eq!(op(&["数据", "表"]), with_suffix("", "full"));
+        assert_eq!(op(&["context"]), with_suffix("context", "full", DIGITS));
+        assert_eq!(op(&["数据", "表"]), with_suffix("", "full", DIGITS));
         assert!(op(&["x".repeat(300).as_str()]).len() <= LONGEST_NAME);
     }
 
@@ -253,15 +269,30 @@ mod tests {
     fn check_names_keep_dots() {
         assert_eq!(check_name("not_null"), "not_null");
         assert_eq!(check_name("my-audit of.mine"), "myauditof.mine");
-        assert_eq!(check_name("检查"), with_suffix("", "检查"));
+        assert_eq!(check_name("检查"), with_suffix("", "检查", DIGITS));
+    }
+
+    #[track_caller]
+    fn check_distinct(entries: &[(&str, &str)], expected: &[String]) {
+        let entries: Vec<(String, &str)> = entries.iter().map(|(name, full)| ((*name).to_owned(), *full)).collect();
+        assert_eq!(distinct(&entries, |name, full, digits| with_suffix(name, full, digits)), expected);
     }
 
     #[test]
     fn equal_names_all_get_a_suffix_of_their_own() {
-        let names =
-            distinct(&[("a".to_owned(), "1"), ("b".to_owned(), "2"), ("a".to_owned(), "3")], |n, f| with_suffix(n, f));
-        assert_eq!(names, [with_suffix("a", "1"), "b".to_owned(), with_suffix("a", "3")]);
-        let alone = distinct(&[("a".to_owned(), "3")], |n, f| with_suffix(n, f));
-        assert_eq!(alone, ["a"]);
+        check_distinct(
+            &[("a", "1"), ("b", "2"), ("a", "3")],
+            &[with_suffix("a", "1", DIGITS), "b".to_owned(), with_suffix("a", "3", DIGITS)],
+        );
+        check_distinct(&[("a", "3")], &["a".to_owned()]);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_one_with_a_suffix_gets_another_one() {
+        let taken = with_suffix("a", "1", DIGITS);
+        check_distinct(
+            &[("a", "1"), ("a", "2"), (&taken, "3")],
+            &[with_suffix("a", "1", 2 * DIGITS), with_suffix("a", "2", DIGITS), with_suffix(&taken, "3", DIGITS)],
+        );
     }
 }

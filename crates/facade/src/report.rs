@@ -1,6 +1,6 @@
 //! Telling what happened: to Dagster when Dagster launched this process, else to the person at the terminal.
 
-mod line;
+pub mod line;
 mod pipes;
 mod terminal;
 

@@ -1,11 +1,14 @@
 //! `tobiko-facade serve`: the local cloud, on this machine unless told otherwise.
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
@@ -26,29 +29,65 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let is_open = client.is_none();
     let public_url =
         args.public_url.as_deref().map(|url| settings::url("public URL", url, "--public-url")).transpose()?;
+    let scenario = args.scenario.as_deref().map(local_cloud::Scenario::read).transpose();
+    let scenario = scenario.map_err(|error| Usage::new(error.to_string()))?;
+    let (database, _temporary) = database(args.database, scenario.is_some())?;
     let settings = local_cloud::Settings {
-        database: args.database.clone(),
+        database: database.clone(),
         public_url,
         client,
         stale_after: Duration::from_secs_f64(args.stale_after),
     };
-    let listener = TcpListener::bind(args.listen).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {}: give another address with --listen", args.listen))?;
+    let listener = listen(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     if is_open && !address.ip().is_loopback() {
         tracing::warn!("anyone who reaches {address} is let in: set TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET");
     }
 
     let base = local_cloud::base_url(settings.public_url.as_ref(), address);
-    let places = json!({"base_url": base, "token_url": format!("{base}/auth/token")});
+    let mut places = json!({"base_url": base, "token_url": format!("{base}/auth/token")});
+    let control = match &scenario {
+        Some(_) if !args.control.ip().is_loopback() => {
+            return Err(Usage::new(
+                "who may steer a scenario may do anything with it: give --control a loopback address",
+            )
+            .into());
+        }
+        Some(_) => Some(listen(args.control, "--control").await?),
+        None => None,
+    };
+    if let Some(control) = &control {
+        places["control_url"] = format!("http://{}", control.local_addr()?).into();
+    }
     writeln!(std::io::stdout(), "{places}")?;
     let _ = writeln!(
         std::io::stderr(),
         "The local cloud is at {base}/ (its data in {}). Ctrl-C ends it.",
-        args.database.display()
+        database.display()
     );
     let stopped = async { drop(stop::requested(false).await) };
-    local_cloud::serve(listener, settings, stopped).await?;
+    match scenario.zip(control) {
+        Some((scenario, control)) => {
+            local_cloud::serve_scenario(listener, control, settings, scenario, stopped).await?;
+        }
+        None => local_cloud::serve(listener, settings, stopped).await?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file, and the folder that goes when it is dropped. What a scenario has played is not kept unless asked for.
+fn database(given: Option<PathBuf>, is_scenario: bool) -> Result<(PathBuf, Option<TempDir>)> {
+    match given {
+        Some(file) => Ok((file, None)),
+        None if is_scenario => {
+            let folder = TempDir::with_prefix("tobiko-scenario-").context("cannot make a temporary folder")?;
+            Ok((folder.path().join("cloud.db"), Some(folder)))
+        }
+        None => Ok((PathBuf::from("tobiko_local_cloud.db"), None)),
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}: give another address with {flag}"))
 }

@@ -1,23 +1,42 @@
 //! When to stop before the work is done: Ctrl-C, SIGTERM, or the process that launched this one is gone.
 
+use std::env;
+use std::io;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::sync::oneshot;
 
 use crate::exit::Interrupted;
+
+/// Set by a launcher that holds this process's stdin open for as long as it lives, and writes nothing to it.
+const STDIN_IS_HELD: &str = "TOBIKO_FACADE_STDIN_IS_HELD";
 
 /// How often the parent is looked at. It is gone when somebody else has become this process's parent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns when there is a reason to stop.
 ///
-/// With `for_parent`, the end of the parent process is one: a run worker that was killed leaves nothing behind.
-pub async fn requested(for_parent: bool) -> Result<Interrupted> {
+/// With `for_launcher`, the end of whoever launched this process is one: a run worker that was killed leaves nothing behind.
+pub async fn requested(for_launcher: bool) -> Result<Interrupted> {
     tokio::select! {
         signal = signalled() => signal?,
-        () = orphaned(), if for_parent => {}
+        () = orphaned(), if for_launcher => {}
+        () = let_go(), if for_launcher && env::var_os(STDIN_IS_HELD).is_some() => {}
     }
     Ok(Interrupted)
+}
+
+/// Returns when nobody holds stdin open any more. Unlike a look at the parent, this misses no launcher that was gone before
+/// the first look, and none behind a wrapper.
+async fn let_go() {
+    let (tell, told) = oneshot::channel();
+    // A thread of its own, which ends with the process: the runtime would wait for it.
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = tell.send(());
+    });
+    let _ = told.await;
 }
 
 #[cfg(unix)]

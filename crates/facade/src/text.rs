@@ -19,7 +19,7 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
 
 /// The first line of `text` that says something, for places that have one line.
 pub fn one_line(text: &str) -> String {
-    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let first = text.split(['\n', '\r']).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     cut(first, 300).replace('\n', " ")
 }
 

@@ -7,7 +7,7 @@ use tobiko_cloud::{Evaluation, Run};
 use crate::events::Event;
 use crate::manifest::Manifest;
 use crate::tasks::{Places, task};
-use crate::verdict::{Idle, State, judge, started};
+use crate::verdict::{Ended, Idle, State, ended, judge, started};
 
 /// What has been told of a run so far, and what is needed to tell the rest.
 pub struct Watcher {
@@ -72,7 +72,7 @@ impl Watcher {
     /// Starts come before ends; ends come in the order in which they happened, those that have no time first.
     pub fn look(&mut self, run: &Run, evaluations: &[Evaluation], watch_strangers: bool) -> Vec<Event> {
         let mut of_node: HashMap<&str, Vec<&Evaluation>> = HashMap::new();
-        for evaluation in evaluations {
+        for evaluation in once(evaluations) {
             of_node.entry(&evaluation.node_name).or_default().push(evaluation);
         }
         if watch_strangers {
@@ -133,6 +133,23 @@ impl Watcher {
             }
         }
     }
+}
+
+/// Each evaluation once: an answer that changes while it is sent page by page may hold one twice. The ended one counts.
+fn once(evaluations: &[Evaluation]) -> Vec<&Evaluation> {
+    let mut at: HashMap<&str, usize> = HashMap::new();
+    let mut kept: Vec<&Evaluation> = Vec::new();
+    for evaluation in evaluations {
+        match at.get(evaluation.evaluation_id.as_str()) {
+            Some(at) if ended(kept[*at]) == Ended::Open => kept[*at] = evaluation,
+            Some(_) => {}
+            None => {
+                at.insert(&evaluation.evaluation_id, kept.len());
+                kept.push(evaluation);
+            }
+        }
+    }
+    kept
 }
 
 /// The nodes of which something downstream has started.

@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch::{Receiver, Sender, channel};
 use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
 use url::Url;
@@ -34,24 +35,28 @@ const GRACE: Duration = Duration::from_secs(2);
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let store = Store::open(&settings.database)?;
     let base_url = base_url(settings.public_url.as_ref(), listener.local_addr()?);
-    let stale_after = settings.stale_after;
-    let router = router(Arc::clone(&store), settings, base_url);
-
-    let (stop, mut stopped) = tokio::sync::watch::channel(());
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, which is how it says so.
-        let _ = stopped.changed().await;
-    });
-    let end = async move {
-        shutdown.await;
-        drop(stop);
-        tokio::time::sleep(GRACE).await;
-    };
+    let door = Door::new(settings.client);
+    let router = with_layers(routes(Arc::clone(&store), door, settings.public_url.as_ref(), &base_url));
+    let (stop, stopped) = channel(());
+    let server = axum::serve(listener, router).with_graceful_shutdown(asked_to_end(stopped));
     tokio::select! {
         ended = server.into_future() => Ok(ended?),
-        () = end => Ok(()),
-        () = stale::watch(store, stale_after) => Ok(()),
+        () = end(shutdown, stop) => Ok(()),
+        () = stale::watch(store, settings.stale_after) => Ok(()),
     }
+}
+
+/// Returns when requests should end: when `stop` is gone.
+pub(crate) async fn asked_to_end(mut stop: Receiver<()>) {
+    // An error means that the sender is gone, which is how it says so.
+    let _ = stop.changed().await;
+}
+
+/// Returns when requests have had their time to end.
+pub(crate) async fn end(shutdown: impl Future<Output = ()>, stop: Sender<()>) {
+    shutdown.await;
+    drop(stop);
+    tokio::time::sleep(GRACE).await;
 }
 
 /// Where the server is reached, without a slash at the end: the public URL, else the listener's address. One that
@@ -69,11 +74,10 @@ pub fn base_url(public_url: Option<&Url>, listener: SocketAddr) -> String {
     }
 }
 
-fn router(store: Arc<Store>, settings: Settings, base_url: String) -> Router {
-    let path = settings.public_url.as_ref().map_or("", Url::path);
-    let pages = Pages { store: Arc::clone(&store), links: Links::below(path), base_url: base_url.as_str().into() };
-    let api = Api { store: Arc::clone(&store), links: Links::below(&base_url) };
-    let door = Door::new(settings.client);
+pub(crate) fn routes(store: Arc<Store>, door: Arc<Door>, public_url: Option<&Url>, base_url: &str) -> Router {
+    let path = public_url.map_or("", Url::path);
+    let pages = Pages { store: Arc::clone(&store), links: Links::below(path), base_url: base_url.into() };
+    let api = Api { store: Arc::clone(&store), links: Links::below(base_url) };
     let guarded = middleware::from_fn_with_state(Arc::clone(&door), token::require_bearer);
     let fallback = pages.clone();
     api::routes(api)
@@ -83,6 +87,10 @@ fn router(store: Arc<Store>, settings: Settings, base_url: String) -> Router {
         .merge(pages::routes(pages))
         .fallback(move |uri: Uri| not_found(fallback, uri))
         .method_not_allowed_fallback(method_not_allowed)
+}
+
+pub(crate) fn with_layers(routes: Router) -> Router {
+    routes
         .layer(middleware::from_fn(with_safe_headers))
         .layer(CompressionLayer::new())
         .layer(TraceLayer::new_for_http())

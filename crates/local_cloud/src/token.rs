@@ -73,6 +73,11 @@ impl Door {
         id_token
     }
 
+    /// Makes every token worthless that was given out so far.
+    pub fn revoke(&self) {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn knows(&self, bearer: &str, now: Instant) -> bool {
         let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         let valid = issued.iter().filter(|token| token.until > now);

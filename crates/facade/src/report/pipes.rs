@@ -15,17 +15,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Reporter;
-use super::line::{LONGEST, fit};
+use super::line::{ROOM, fit, fitting, written};
 use crate::events::{CheckResult, Event, Level, Materialization, Severity, Task};
 use crate::exit::Usage;
 use crate::poll::epoch;
-use crate::text::cut;
 
-/// A URL that takes more than this would leave no room for the rest of its line.
-const LONGEST_URL: usize = 4 * 1024;
+/// Longest text in metadata, as JSON.
+const LONGEST_TEXT: usize = 1024;
 
-/// Longest line in Dagster's log.
-const LONGEST_NOTE: usize = LONGEST / 2;
+/// Longest line in Dagster's log, as JSON.
+const LONGEST_NOTE: usize = ROOM / 2;
 
 pub struct Pipes {
     context: PipesContext<DefaultWriter>,
@@ -56,20 +55,17 @@ impl Pipes {
     fn task(&mut self, task: &Task) -> Result<()> {
         if let Some(materialization) = &task.materialization {
             let key = wire_key(&materialization.key);
-            self.context.report_asset_materialization(&key, materialized(materialization), None)?;
+            let metadata = with_room_for(&[&key], materialized(materialization));
+            self.context.report_asset_materialization(&key, metadata, None)?;
         }
         for check in &task.checks {
             let severity = match check.severity {
                 Severity::Error => AssetCheckSeverity::Error,
                 Severity::Warn => AssetCheckSeverity::Warn,
             };
-            self.context.report_asset_check(
-                &check.name,
-                check.passed,
-                &wire_key(&check.key),
-                &severity,
-                checked(check),
-            )?;
+            let key = wire_key(&check.key);
+            let metadata = with_room_for(&[&key, &check.name], checked(check));
+            self.context.report_asset_check(&check.name, check.passed, &key, &severity, metadata)?;
         }
         self.custom(json!({
             "tobiko": "task",
@@ -112,7 +108,7 @@ impl Reporter for Pipes {
             }
             Event::Task(task) => self.task(task),
             Event::Note(level, text) => {
-                let text = cut(text, LONGEST_NOTE);
+                let text = fitting(text, LONGEST_NOTE);
                 let logger = &mut self.context.logger;
                 let written = match level {
                     Level::Info => logger.info(&text),
@@ -189,14 +185,25 @@ fn checked(check: &CheckResult) -> Metadata {
     metadata
 }
 
+/// Leaves out links where the line would be too long: the names must be told, and cannot be cut.
+fn with_room_for(names: &[&str], mut metadata: Metadata) -> Metadata {
+    let taken: usize = names.iter().map(|name| written(*name)).sum();
+    for link in ["Debugger", "Log Link"] {
+        if taken + written(&metadata) > ROOM {
+            metadata.remove(link);
+        }
+    }
+    metadata
+}
+
 fn text(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
     if let Some(value) = value.filter(|value| !value.is_empty()) {
-        metadata.insert(name, PipesMetadataValue::from(cut(value, 1024).into_owned()));
+        metadata.insert(name, PipesMetadataValue::from(fitting(value, LONGEST_TEXT).into_owned()));
     }
 }
 
 fn url(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
-    if let Some(value) = value.filter(|value| !value.is_empty() && value.len() <= LONGEST_URL) {
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
         metadata.insert(name, PipesMetadataValue::from_url(value.to_owned()));
     }
 }
@@ -212,7 +219,10 @@ fn time(metadata: &mut Metadata, name: &'static str, value: Option<Timestamp>) {
 mod tests {
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::verdict::Outcome;
 
     fn packed(parameters: &Value) -> String {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
@@ -238,5 +248,79 @@ mod tests {
         assert_eq!(key(&["a/b", "c"]), r#"["a/b","c"]"#);
         assert_eq!(key(&["a\\", "c"]), r#"["a\\","c"]"#);
         assert_eq!(key(&["[dbo]", "t"]), r#"["[dbo]","t"]"#);
+    }
+
+    fn some_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            8 => "[a-z/]{0,20}",
+            1 => ("[ä🍣\"\\\\\u{1}x\n]{1,3}", 1_usize..9_000).prop_map(|(text, times)| text.repeat(times)),
+        ]
+    }
+
+    fn task() -> impl Strategy<Value = Task> {
+        let texts = prop::array::uniform6(some_text());
+        let parts = prop::collection::vec("[a-z🍣\"\\\\]{1,100}", 1..5);
+        (texts, parts, prop::collection::vec(some_text(), 0..9), any::<bool>()).prop_map(
+            |(texts, key, many, passed)| {
+                let [reason, link, log_link, evaluation_id, run_id, status] = texts;
+                let (link, log_link) = (Some(link), Some(log_link));
+                let check = CheckResult {
+                    key: key.clone(),
+                    name: "not_null".into(),
+                    passed,
+                    severity: Severity::Error,
+                    evaluation_id: evaluation_id.clone(),
+                    link: link.clone(),
+                    log_link: log_link.clone(),
+                    executed_at: Some(Timestamp::UNIX_EPOCH),
+                    interval_start: Some(Timestamp::UNIX_EPOCH),
+                    interval_end: Some(Timestamp::UNIX_EPOCH),
+                };
+                let materialization = Materialization {
+                    key: key.clone(),
+                    run_id: Some(run_id),
+                    evaluation_id,
+                    status,
+                    at: Some(Timestamp::UNIX_EPOCH),
+                    link: link.clone(),
+                    log_link: log_link.clone(),
+                    batches: 2,
+                };
+                Task {
+                    node: key.join("."),
+                    key: Some(key),
+                    outcome: Outcome::Success,
+                    reason: Some(reason),
+                    link,
+                    log_link,
+                    warnings: many.clone(),
+                    evaluation_ids: many,
+                    late: false,
+                    start_at: None,
+                    end_at: None,
+                    materialization: Some(materialization),
+                    checks: vec![check],
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_told_no_line_is_longer_than_15_kib(task in task(), note in some_text()) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let Value::Object(parameters) = json!({"path": file.path()}) else { unreachable!() };
+            let context = PipesContext::new(Default::default(), parameters, &DefaultWriter::new()).unwrap();
+            let mut pipes = Pipes { context };
+            let node = task.node.clone();
+            pipes.tell(&Event::Task(Box::new(task))).unwrap();
+            pipes.tell(&Event::Note(Level::Info, note)).unwrap();
+            drop(pipes);
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            prop_assert_eq!(messages.len(), 6);
+            prop_assert!(text.lines().all(|line| line.len() < 15 * 1024));
+            prop_assert_eq!(messages[3]["params"]["payload"]["node"].as_str(), Some(node.as_str()));
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! What goes over the channel to Dagster, read back from the file that it is written to.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::process::{run, stderr};
+use crate::process::{command, run, stderr};
 
 fn packed(parameters: &Value) -> String {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
@@ -16,18 +18,25 @@ fn packed(parameters: &Value) -> String {
     STANDARD.encode(encoder.finish().unwrap())
 }
 
-/// Runs the executable as Dagster launches it; the messages, and its exit code.
-async fn launch(cloud: &Cloud, arguments: &[&str]) -> (Vec<Value>, Option<i32>) {
-    let folder = tempfile::tempdir().unwrap();
-    let messages = folder.path().join("messages");
+/// A channel as Dagster opens it: the file of messages, and the two variables.
+fn channel(folder: &Path) -> (PathBuf, [(&'static str, String); 2]) {
+    let messages = folder.join("messages");
     std::fs::write(&messages, "").unwrap();
     let context = json!({"data": {"asset_keys": null, "code_version_by_asset_key": null, "extras": {"nodes": ["a", "b", "gone"]},
         "job_name": "job", "partition_key": null, "partition_key_range": null, "partition_time_window": null,
         "provenance_by_asset_key": null, "retry_number": 0, "run_id": "dagster-run"}});
+    let parameters = packed(&json!({"path": messages}));
+    (messages, [("DAGSTER_PIPES_CONTEXT", packed(&context)), ("DAGSTER_PIPES_MESSAGES", parameters)])
+}
+
+/// Runs the executable as Dagster launches it; the messages, and its exit code.
+async fn launch(cloud: &Cloud, arguments: &[&str]) -> (Vec<Value>, Option<i32>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (messages, [context, parameters]) = channel(folder.path());
     let environment = [
         ("TCLOUD_BASE_URL", cloud.base_url.as_str()),
-        ("DAGSTER_PIPES_CONTEXT", &packed(&context)),
-        ("DAGSTER_PIPES_MESSAGES", &packed(&json!({"path": messages}))),
+        (context.0, context.1.as_str()),
+        (parameters.0, parameters.1.as_str()),
     ];
     let output = run(arguments, &environment).await;
     assert_eq!(stderr(&output), "");
@@ -106,6 +115,36 @@ async fn what_cannot_be_told_is_given_up_with_a_reason() {
     let (messages, code) = launch(&cloud, &["mirror", "--run-id", "gone"]).await;
     assert_eq!((words(&messages).join(" "), code), ("opened done=gave_up closed".to_owned(), Some(0)));
     assert!(messages[1]["params"]["payload"]["reason"].as_str().unwrap().contains("gone"));
+}
+
+#[tokio::test]
+async fn it_ends_when_its_launcher_lets_go_of_stdin() {
+    let folder = tempfile::tempdir().unwrap();
+    let (messages, [context, parameters]) = channel(folder.path());
+    let environment =
+        [("TOBIKO_FACADE_STDIN_IS_HELD", "1"), (context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
+    let arguments = ["tell-test-messages", "--count", "100", "--pause-ms", "600000"];
+    let mut process = command(&arguments, &environment).stdin(Stdio::piped()).spawn().unwrap();
+    let held = process.stdin.take();
+    assert!(tokio::time::timeout(Duration::from_millis(500), process.wait()).await.is_err(), "it did not wait");
+    drop(held);
+    let status = tokio::time::timeout(Duration::from_secs(5), process.wait()).await.expect("it did not end");
+    assert_eq!(status.unwrap().code(), Some(0));
+    assert_eq!(words(&read(&messages)).join(" "), "opened task_started 0 done=gave_up closed");
+}
+
+#[tokio::test]
+async fn test_messages_come_numbered_and_within_their_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (messages, [context, parameters]) = channel(folder.path());
+    let environment = [(context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
+    let arguments = ["tell-test-messages", "--count", "300", "--burst", "100"];
+    assert_eq!(stderr(&run(&arguments, &environment).await), "");
+    let told = words(&read(&messages));
+    assert_eq!(told.len(), 303);
+    assert!((0..300).all(|n| told[n + 1] == format!("task_started {n}")));
+    let longest = std::fs::read_to_string(&messages).unwrap().lines().map(str::len).max().unwrap();
+    assert!((14_000..=15 * 1024).contains(&longest), "{longest}");
 }
 
 #[tokio::test]

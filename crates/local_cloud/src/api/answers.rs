@@ -7,7 +7,7 @@ use crate::moment::Moment;
 use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, NodeType, SourceType, Status};
 
 #[derive(Serialize)]
-pub(super) struct DagAnswer {
+pub(crate) struct DagAnswer {
     environment: String,
     start_at: Moment,
     schedule_seconds: i64,
@@ -31,7 +31,7 @@ struct DagNodeAnswer {
 }
 
 #[derive(Serialize)]
-pub(super) struct RunAnswer {
+pub(crate) struct RunAnswer {
     link: String,
     environment: String,
     run_id: String,
@@ -42,7 +42,7 @@ pub(super) struct RunAnswer {
 }
 
 #[derive(Serialize)]
-pub(super) struct EvaluationAnswer {
+pub(crate) struct EvaluationAnswer {
     link: String,
     log_link: String,
     audits: Vec<AuditAnswer>,

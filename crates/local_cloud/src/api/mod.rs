@@ -1,6 +1,6 @@
 //! The endpoints that programs call. Every answer is JSON; an error is `{"detail": "..."}`.
 
-mod answers;
+pub(crate) mod answers;
 mod dags;
 mod evaluations;
 mod recorder;

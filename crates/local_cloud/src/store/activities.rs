@@ -117,6 +117,16 @@ pub(crate) fn end_activity(
     Ok(())
 }
 
+/// Removes it with all its evaluations, as if it had never been.
+pub(crate) fn forget_activity(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<()> {
+    connection.execute(
+        "DELETE FROM evaluation WHERE activity = (SELECT seq FROM activity WHERE kind = ?1 AND id = ?2)",
+        params![kind, id],
+    )?;
+    connection.execute("DELETE FROM activity WHERE kind = ?1 AND id = ?2", params![kind, id])?;
+    Ok(())
+}
+
 /// Notes that its process is alive. Unknown ones are nobody's business yet.
 pub(crate) fn hear(connection: &Connection, kind: Kind, id: &str, now: Moment) -> rusqlite::Result<()> {
     connection

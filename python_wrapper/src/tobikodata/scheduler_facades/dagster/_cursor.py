@@ -14,6 +14,8 @@ ORIGINAL_SYNCED = "__initial_sync_complete__"
 
 # A reload is tried with the run that brought a new fingerprint, and once more with the next run.
 RELOADS_FOR_EACH_FINGERPRINT = 2
+# The daemon of Dagster 1.9.1 has a code server of its own, which is renewed a minute or so after the reload.
+WAIT_TICKS = 3
 # A mirror that died is asked for again twice.
 ATTEMPTS = 3
 
@@ -33,6 +35,8 @@ class Cursor:
     # The fingerprint for which a reload was tried last, and the remote runs with which it was tried.
     reload_for: str | None = None
     reload_with: tuple[str, ...] = ()
+    # For how many more ticks to wait until what was reloaded is what ticks.
+    reload_wait: int = 0
 
     def asked_for(self, run_id: str) -> Cursor:
         return replace(self, synced=True, last=run_id, attempt=1, newest_only=False)
@@ -49,9 +53,17 @@ class Cursor:
             return True
         return with_run not in self.reload_with and len(self.reload_with) < RELOADS_FOR_EACH_FINGERPRINT
 
-    def reloaded(self, fingerprint: str, with_run: str) -> Cursor:
+    def reloaded(self, fingerprint: str, with_run: str, *, worked: bool) -> Cursor:
         tried = self.reload_with if self.reload_for == fingerprint else ()
-        return replace(self, reload_for=fingerprint, reload_with=(*tried, with_run))
+        return replace(
+            self,
+            reload_for=fingerprint,
+            reload_with=(*tried, with_run),
+            reload_wait=WAIT_TICKS if worked else 0,
+        )
+
+    def waited(self) -> Cursor:
+        return replace(self, reload_wait=self.reload_wait - 1)
 
 
 def parse(text: str | None) -> Cursor:
@@ -71,6 +83,7 @@ def parse(text: str | None) -> Cursor:
         newest_only=bool(record.get("newest_only")),
         reload_for=_text(record.get("reload_for")),
         reload_with=tuple(str(run) for run in tried) if isinstance(tried, list) else (),
+        reload_wait=record["reload_wait"] if isinstance(record.get("reload_wait"), int) else 0,
     )
 
 

@@ -23,6 +23,8 @@ class Check:
 
     name: str
     audit: str
+    # The node whose evaluations bring its results. An audit of the model's own may be called like a standalone one.
+    node: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Node:
             kind=data.get("kind"),
             description=data.get("description"),
             link=data.get("link"),
-            checks=tuple(Check(check["name"], check["audit"]) for check in data.get("checks") or ()),
+            checks=tuple(Check(check["name"], check["audit"], check.get("node")) for check in data.get("checks") or ()),
         )
 
 

@@ -21,6 +21,9 @@ from ._reader import EventReader
 
 STOP_LIMIT_S = 5.0
 
+# Tells the executable that its stdin stays open as long as this process lives, and that it is to end when it closes.
+STDIN_IS_HELD = "TOBIKO_FACADE_STDIN_IS_HELD"
+
 
 class Launched:
     """A running `tobiko-facade sync` or `mirror`."""
@@ -83,6 +86,8 @@ class Launched:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
         self._join_outputs()
 
     def forward(self, stdout: Sequence[IO[str]], stderr: Sequence[IO[str]]) -> None:
@@ -149,8 +154,8 @@ def launch(
         try:
             process = subprocess.Popen(
                 [path, *arguments],
-                env={**connection.environ(), **session.get_bootstrap_env_vars()},
-                stdin=subprocess.DEVNULL,
+                env={**connection.environ(), **session.get_bootstrap_env_vars(), STDIN_IS_HELD: "1"},
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

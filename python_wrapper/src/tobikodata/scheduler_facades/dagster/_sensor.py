@@ -16,6 +16,8 @@ from ._runs import run_key
 
 SYNC_KEY = "__initial_sync__"
 INTERVAL_S = 30
+NO_RUN = ""
+RELOADED = "the code location was reloaded: its jobs are asked for when this sensor is the reloaded one"
 
 
 def track_sensor(
@@ -68,11 +70,8 @@ def _wait_for_environment(
     manifest = Manifest.from_json(text)
     if not manifest.exists:
         return _skip(f"environment {environment.name} does not exist in Tobiko Cloud (yet)", cursor)
-    key = str(manifest.fingerprint)
-    if cursor.reload_for == key:
-        return None  # tried: what there is to ask for goes out all the same
-    reload(context, environment.graphql)
-    return _skip(f"environment {environment.name} has come to exist", cursor.reloaded(key, ""))
+    cursor, wait = _reload_if_needed(context, environment, cursor, manifest.fingerprint, NO_RUN)
+    return _skip(RELOADED, cursor) if wait else None
 
 
 def _answer(
@@ -90,9 +89,11 @@ def _answer(
     lost = cursor.synced and cursor.last is not None and not answer.get("since_known", True)
     next_run = str(runs[0]["run_id"]) if runs else None
 
-    cursor, wait = _reload_if_needed(context, environment, cursor, answer, next_run)
-    if wait:
-        return _skip("the code location was reloaded: its jobs are asked for with the next tick", cursor)
+    if next_run:
+        fingerprint = answer.get("fingerprint")
+        cursor, wait = _reload_if_needed(context, environment, cursor, fingerprint, next_run)
+        if wait:
+            return _skip(RELOADED, cursor)
 
     if answer.get("missed"):
         context.log.warning(
@@ -130,16 +131,18 @@ def _reload_if_needed(
     context: dg.SensorEvaluationContext,
     environment: Environment,
     cursor: Cursor,
-    answer: dict[str, Any],
-    next_run: str | None,
+    fingerprint: str | None,
+    with_run: str,
 ) -> tuple[Cursor, bool]:
     """Whether to wait for the next tick: a run asked for now could be one of the job as loaded before."""
-    fingerprint = answer.get("fingerprint")
-    if not fingerprint or not next_run or fingerprint == environment.manifest.fingerprint:
+    if not fingerprint or fingerprint == environment.manifest.fingerprint:
         return cursor, False
-    if not cursor.may_reload(fingerprint, next_run):
-        return cursor, False
-    return cursor.reloaded(fingerprint, next_run), reload(context, environment.graphql)
+    if cursor.may_reload(fingerprint, with_run):
+        worked = reload(context, environment.graphql)
+        return cursor.reloaded(fingerprint, with_run, worked=worked), worked
+    if cursor.reload_for == fingerprint and cursor.reload_wait > 0:
+        return cursor.waited(), True
+    return cursor, False
 
 
 def _mirror_state(context: dg.SensorEvaluationContext, environment: Environment, run_id: str, attempt: int) -> str:

@@ -1,0 +1,33 @@
+//! Any text can be cut.
+
+use proptest::prelude::*;
+
+use crate::text::{cut, one_line};
+
+proptest! {
+    #[test]
+    fn a_cut_text_keeps_its_ends_and_says_how_much_is_gone(
+        text in prop_oneof!["\\PC{0,60}", "[ab🍣éß\n]{0,400}", any::<String>()],
+        limit in 0_usize..300,
+    ) {
+        let short = cut(&text, limit);
+        if text.len() <= limit {
+            prop_assert_eq!(short.as_ref(), text.as_str());
+            return Ok(());
+        }
+        // Nothing is shorter than the note itself.
+        prop_assert!(short.len() <= limit.max("\n[... 1234 characters left out ...]\n".len()), "{}", short.len());
+        let (head, rest) = short.rsplit_once("\n[... ").unwrap();
+        let (count, tail) = rest.split_once(" characters left out ...]\n").unwrap();
+        prop_assert!(text.starts_with(head) && text.ends_with(tail));
+        let gone = text.chars().count() - head.chars().count() - tail.chars().count();
+        prop_assert_eq!(count.parse::<usize>().unwrap(), gone);
+    }
+
+    #[test]
+    fn one_line_is_one_line(text in "[ab🍣 \r\n\u{85}\u{2028}]{0,400}") {
+        let line = one_line(&text);
+        prop_assert!(!line.contains(['\n', '\r']) && line.len() <= 300, "{line:?}");
+        prop_assert_eq!(line.is_empty(), text.trim().is_empty());
+    }
+}

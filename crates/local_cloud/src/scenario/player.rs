@@ -1,0 +1,241 @@
+//! Plays the scenario: each event goes, at its time, the way of a recorder's events into the database.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::clock::Clock;
+use super::file::{DEFAULT_ENVIRONMENT, Environment, Forget, Node, Run, Scenario};
+use super::project;
+use super::timeline::timeline;
+use crate::ingest;
+use crate::moment::Moment;
+use crate::store::{Kind, Store, StoreError, ask};
+
+/// An environment without a time has been there for so long.
+const LONG_AGO_S: f64 = -24.0 * 3600.0;
+
+/// How often it is told at least that the runs which go on are alive.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+pub(super) struct Player {
+    store: Arc<Store>,
+    clock: Arc<Clock>,
+    seed: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What is to be done, by microseconds of the scenario and, at the same time, in the order in which it was asked for.
+    due: BTreeMap<(i64, u64), Act>,
+    asked: u64,
+    runs: u64,
+    nodes: HashMap<String, Vec<Node>>,
+    /// How many acts are taken from above and not in the database yet.
+    being_told: usize,
+    going_on: HashSet<String>,
+    odd_statuses: HashMap<String, String>,
+}
+
+enum Act {
+    Environment(Environment),
+    /// A run, and how often it was started before.
+    Start(Run, u32),
+    /// An event of a run.
+    Tell(String, Value),
+    Forget(String),
+}
+
+impl Player {
+    pub fn new(store: Arc<Store>, clock: Arc<Clock>, scenario: &Scenario) -> Self {
+        let player = Self { store, clock, seed: scenario.seed, state: Mutex::default() };
+        for environment in &scenario.environments {
+            player.add_environment(environment.clone(), 0.0);
+        }
+        for run in &scenario.runs {
+            player.add_run(run.clone(), 0.0);
+        }
+        for forget in &scenario.forget {
+            player.add_forget(forget.clone(), 0.0);
+        }
+        player
+    }
+
+    /// `from_s` is the time from which the description counts.
+    pub fn add_environment(&self, environment: Environment, from_s: f64) {
+        let at_s = environment.at_s.map_or(LONG_AGO_S, |at_s| from_s + at_s);
+        self.add(at_s, Act::Environment(environment));
+    }
+
+    /// The name of the run, of its first time when it is repeated.
+    pub fn add_run(&self, run: Run, from_s: f64) -> String {
+        let run = self.named(run);
+        let id = run.id.clone().unwrap_or_default();
+        self.add(from_s + run.start_s, Act::Start(run, 0));
+        id
+    }
+
+    pub fn add_forget(&self, forget: Forget, from_s: f64) {
+        self.add(from_s + forget.at_s, Act::Forget(forget.run_id));
+    }
+
+    /// Ends a run now. What it would still have done does not happen.
+    pub fn end_run(&self, run_id: &str, status: &str, message: Option<&str>) {
+        self.drop_rest_of(run_id);
+        let event = json!({"type": "run_ended", "run_id": run_id, "environment": DEFAULT_ENVIRONMENT,
+                           "status": status, "error_message": message});
+        self.tell(self.clock.now_s(), run_id, event);
+    }
+
+    /// The status that an evaluation or a run shows, if it is one that the database has no word for.
+    pub fn odd_status(&self, id: &str) -> Option<String> {
+        self.locked().odd_statuses.get(id).cloned()
+    }
+
+    pub fn has_odd_statuses(&self) -> bool {
+        !self.locked().odd_statuses.is_empty()
+    }
+
+    /// How much is still to come.
+    pub fn pending(&self) -> usize {
+        self.locked().due.len()
+    }
+
+    /// How much of it should have been told by now.
+    pub fn due_now(&self) -> usize {
+        let now = ((self.clock.now_s() * 1e6) as i64, u64::MAX);
+        let state = self.locked();
+        state.due.range(..now).count() + state.being_told
+    }
+
+    /// Does what is due, again and again, until it is dropped.
+    pub async fn play(&self) {
+        let mut heard = tokio::time::interval(HEARTBEAT);
+        loop {
+            while let Some(acts) = self.take_due() {
+                if let Err(error) = self.perform(acts).await {
+                    tracing::error!("the scenario could not go on as written: failed to {error}");
+                }
+                self.locked().being_told = 0;
+            }
+            let next_s = self.locked().due.keys().next().map_or(f64::MAX, |(micros, _)| *micros as f64 / 1e6);
+            tokio::select! {
+                () = self.clock.wait_until(next_s) => {}
+                _ = heard.tick() => self.keep_alive().await,
+            }
+        }
+    }
+
+    fn named(&self, mut run: Run) -> Run {
+        let mut state = self.locked();
+        state.runs += 1;
+        let number = state.runs;
+        run.id.get_or_insert_with(|| format!("run-{number}"));
+        run
+    }
+
+    fn add(&self, at_s: f64, act: Act) {
+        let mut state = self.locked();
+        state.asked += 1;
+        let place = ((at_s * 1e6) as i64, state.asked);
+        state.due.insert(place, act);
+        drop(state);
+        self.clock.set(None, 0.0);
+    }
+
+    fn tell(&self, at_s: f64, run_id: &str, mut event: Value) {
+        event["id"] = Uuid::new_v4().to_string().into();
+        event["at"] = self.clock.moment(at_s).to_string().into();
+        self.add(at_s, Act::Tell(run_id.to_owned(), event));
+    }
+
+    /// What is due now, in order; `None`: nothing.
+    fn take_due(&self) -> Option<Vec<(f64, Act)>> {
+        let now = ((self.clock.now_s() * 1e6) as i64, u64::MAX);
+        let mut state = self.locked();
+        let later = state.due.split_off(&now);
+        let due = std::mem::replace(&mut state.due, later);
+        state.being_told = due.len();
+        let due: Vec<(f64, Act)> = due.into_iter().map(|((micros, _), act)| (micros as f64 / 1e6, act)).collect();
+        (!due.is_empty()).then_some(due)
+    }
+
+    async fn perform(&self, acts: Vec<(f64, Act)>) -> Result<(), StoreError> {
+        let mut lines = String::new();
+        let mut forgotten = Vec::new();
+        for (at_s, act) in acts {
+            match act {
+                Act::Environment(environment) => {
+                    let nodes = project::nodes(&environment);
+                    let mut event = project::event(&environment.name, &nodes, self.clock.moment(at_s));
+                    event["id"] = Uuid::new_v4().to_string().into();
+                    lines += &format!("{event}\n");
+                    self.locked().nodes.insert(environment.name, nodes);
+                }
+                Act::Start(run, before) => self.start(run, before, at_s),
+                Act::Tell(run_id, event) => {
+                    if event["type"] == "run_ended" {
+                        self.locked().going_on.remove(&run_id);
+                    }
+                    lines += &format!("{event}\n");
+                }
+                Act::Forget(run_id) => {
+                    self.drop_rest_of(&run_id);
+                    forgotten.push(run_id);
+                }
+            }
+        }
+        let receipt = self.store.write(move |connection| {
+            let receipt = ingest::take(connection, &lines, Moment::now())?;
+            for run_id in &forgotten {
+                ask::forget_activity(connection, Kind::Run, run_id)?;
+            }
+            Ok(receipt)
+        });
+        for refusal in receipt.await?.refused {
+            tracing::warn!("an event of the scenario was refused: {}", refusal.reason);
+        }
+        Ok(())
+    }
+
+    fn start(&self, run: Run, before: u32, at_s: f64) {
+        let first_id = run.id.clone().unwrap_or_default();
+        let run_id = if before == 0 { first_id } else { format!("{first_id}-{}", before + 1) };
+        let nodes = self.locked().nodes.get(&run.environment).cloned().unwrap_or_default();
+        let timeline = timeline(self.seed, &run, &run_id, &nodes);
+        {
+            let mut state = self.locked();
+            state.going_on.insert(run_id.clone());
+            state.odd_statuses.extend(timeline.odd_statuses);
+        }
+        for (after_s, event) in timeline.events {
+            self.tell(at_s + after_s, &run_id, event);
+        }
+        let goes_on = run.times.is_none_or(|times| before + 1 < times);
+        if let (Some(repeat_s), true) = (run.repeat_s, goes_on) {
+            self.add(at_s + repeat_s.max(0.01), Act::Start(run, before + 1));
+        }
+    }
+
+    fn drop_rest_of(&self, run_id: &str) {
+        self.locked().due.retain(|_, act| !matches!(act, Act::Tell(of, _) if of == run_id));
+    }
+
+    async fn keep_alive(&self) {
+        let going_on: Vec<String> = self.locked().going_on.iter().cloned().collect();
+        let heard = self.store.write(move |connection| {
+            going_on.iter().try_for_each(|run_id| ask::hear(connection, Kind::Run, run_id, Moment::now()))
+        });
+        if let Err(error) = heard.await {
+            tracing::error!("the runs of the scenario may count as dead: failed to {error}");
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,57 @@
+//! The control endpoint.
+
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HOST};
+use serde_json::json;
+
+use crate::scripted::Scripted;
+
+#[tokio::test]
+async fn slips_are_refused_by_name() {
+    let cloud = Scripted::start("{}").await;
+    let check = async |what: &str, body: serde_json::Value, expected: &str| {
+        let answer = cloud.http.post(format!("{}/control/{what}", cloud.control)).json(&body).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{what}");
+        let text = answer.text().await.expect("text");
+        assert!(text.contains(expected), "{text}");
+    };
+    check("runs", json!({"strat_s": 1}), "strat_s").await;
+    check("faults", json!([{"do": "drop"}, {"do": "explode"}]), "explode").await;
+    check("faults", json!({"do": {"redirect": "nowhere"}}), "nowhere").await;
+    check("clock", json!({"advance_s": -1}), "forward").await;
+    check("runs/r1/end", json!({"status": "odd"}), "odd").await;
+    assert_eq!(cloud.state().await["faults"], json!([]), "none of a list with a slip was taken");
+}
+
+#[tokio::test]
+async fn web_pages_cannot_steer_it() {
+    let cloud = Scripted::start("{}").await;
+    let url = format!("{}/control/revoke", cloud.control);
+    let text = cloud.http.post(&url).header(CONTENT_TYPE, "text/plain").body("{}").send().await.expect("an answer");
+    assert_eq!(text.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let renamed = cloud.http.post(&url).header(HOST, "evil.test").json(&json!({})).send().await.expect("an answer");
+    assert_eq!(renamed.status(), StatusCode::FORBIDDEN);
+    assert_eq!(cloud.order("revoke", json!({})).await, json!({}));
+}
+
+#[tokio::test]
+async fn it_is_not_on_the_address_of_the_cloud() {
+    let cloud = Scripted::start("{}").await;
+    let answer = cloud.http.get(format!("{}/control/state", cloud.base)).send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    let answer = cloud.http.get(format!("{}/api/v1/runs", cloud.control)).send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn it_counts_requests_and_faults() {
+    let cloud = Scripted::start("faults: [{do: {answer: {status: 500}}, skip: 1, count: 1}]").await;
+    for path in ["runs", "runs", "runs/r1", "runs/r2", "dags/prod"] {
+        cloud.http.get(format!("{}/api/v1/{path}", cloud.base)).send().await.expect("an answer");
+    }
+    let state = cloud.state().await;
+    let counts = json!({"GET /api/v1/runs": 2, "GET /api/v1/runs/*": 2, "GET /api/v1/dags/*": 1});
+    assert_eq!(state["requests"], counts);
+    assert_eq!((&state["faults"][0]["met"], &state["faults"][0]["done"]), (&json!(5), &json!(1)));
+}

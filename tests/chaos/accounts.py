@@ -1,0 +1,185 @@
+"""What Dagster has after the chaos, against what the cloud says is true."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from truth_model import Model, end_of, run_ended_well, steps
+
+MIRROR = "tobiko_cloud_mirror_run_prod"
+SYNC = "tobiko_cloud_sync_prod"
+ENDS = {"STEP_SUCCESS": "success", "STEP_FAILURE": "failure", "STEP_SKIPPED": "skipped"}
+
+
+@dataclass
+class Found:
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A materialization, or the result of a check, as it stands in the event log."""
+
+    what: str
+    evaluation_id: str
+    at: float
+    of: float | None
+    result: str
+    by: str
+
+
+def accounts(instance: dg.DagsterInstance, state: dict[str, Any], harmed: set[str]) -> Found:
+    found = Found()
+    dag = state["environments"]["prod"]
+    models = {run["run_id"]: Model(dag, run) for run in state["runs"] if run["end_at"]}
+    mirrors: dict[str, list[dg.DagsterRun]] = defaultdict(list)
+    written: list[Written] = []
+    for job in (MIRROR, SYNC):
+        for run in instance.get_runs(dg.RunsFilter(job_name=job)):
+            entries = instance.all_logs(run.run_id)
+            written += [each for entry in entries for each in _written(entry, run.run_id)]
+            if job == MIRROR:
+                remote = run.tags.get("tobiko/run_id", "")
+                mirrors[remote].append(run)
+                _check_steps(found, models[remote], run, entries)
+    expected = {run_id: _expected(model) for run_id, model in models.items()}
+    _check_truth(found, expected, written)
+    _check_order(found, written)
+    _check_complete(found, expected, mirrors, written, harmed)
+    found.counts["remote runs"] = len(models)
+    found.counts["remote evaluations"] = sum(len(model.run["evaluations"]) for model in models.values())
+    return found
+
+
+def _written(entry: Any, by: str) -> list[Written]:
+    event = entry.dagster_event
+    if event is None:
+        return []
+
+    def value(metadata: Any, name: str) -> Any:
+        return getattr(metadata.get(name), "value", None)
+
+    if event.event_type_value == "ASSET_MATERIALIZATION":
+        told = event.step_materialization_data.materialization
+        evaluation_id = value(told.metadata, "Tobiko Cloud Execution Id")
+        of = value(told.metadata, "Materialization Timestamp")
+        return [Written(told.asset_key.to_user_string(), evaluation_id, entry.timestamp, of, "", by)]
+    if event.event_type_value == "ASSET_CHECK_EVALUATION":
+        told = event.event_specific_data
+        evaluation_id = value(told.metadata, "Tobiko Cloud Evaluation Id")
+        of = value(told.metadata, "Execution Timestamp")
+        result = "passed" if told.passed else told.severity.value
+        check = f"{told.asset_key.to_user_string()}:{told.check_name.rsplit('.', 1)[-1]}"
+        return [Written(check, evaluation_id, entry.timestamp, of, result, by)]
+    return []
+
+
+def _expected(model: Model) -> dict[tuple[str, str], str]:
+    """By asset or check, and evaluation: the result. (Each node has one evaluation in a run here.)"""
+    expected = {}
+    for node, evaluations in model.evaluations.items():
+        told = model.final(node)
+        for evaluation_id in told.materializations:
+            expected[_asset(node), evaluation_id] = ""
+        for covered, audit, result in told.checks:
+            check = f"{_asset(covered)}:{audit.replace(chr(34), '').rsplit('.', 1)[-1]}"
+            expected[check, evaluations[-1]["evaluation_id"]] = result
+    return expected
+
+
+def _asset(node: str) -> str:
+    return node.replace('"', "").replace(".", "/")
+
+
+def _check_steps(found: Found, model: Model, run: dg.DagsterRun, entries: list[Any]) -> None:
+    """How the steps and the run ended. Of a mirror that broke off, only what it says must be true."""
+    complete = run.tags.get("tobiko/mirror") == "complete"
+    found.counts["mirrors that told all" if complete else "mirrors that broke off"] += 1
+    ends = {
+        entry.step_key: (ENDS[entry.dagster_event.event_type_value], entry)
+        for entry in entries
+        if entry.dagster_event and entry.step_key and entry.dagster_event.event_type_value in ENDS
+    }
+    nodes = {_asset(name).replace("/", "_"): name for name in model.nodes}
+    outcomes = {name: {told.outcome for told in model.possible(name)} for name in model.nodes}
+    for step, (end, entry) in ends.items():
+        possible = {end_of(outcome) for outcome in outcomes.get(nodes.get(step, ""), {"nothing_due"})}
+        is_remote = end != "failure" or "failed in Tobiko Cloud" in str(
+            entry.dagster_event.step_failure_data.user_failure_data or entry.dagster_event.step_failure_data.error
+        )
+        if is_remote and end not in possible:
+            found.faults.append(f"step {step} of {run.run_id}: {end}, the truth is {possible}")
+        elif not is_remote and complete:
+            found.faults.append(f"step {step} of {run.run_id} broke off, though the mirror told all")
+    if not complete:
+        if run.status == dg.DagsterRunStatus.SUCCESS:
+            found.faults.append(f"run {run.run_id} is green, though its mirror broke off")
+        return
+    # The job may have been loaded before the newest models came.
+    job = {
+        name: [parent for parent in node["parent_names"] if parent in model.nodes]
+        for name, node in model.nodes.items()
+        if _asset(name).replace("/", "_") in ends or "/new_" not in _asset(name)
+    }
+    wanted = steps(job, {name: model.final(name).outcome for name in job})
+    wanted = {_asset(name).replace("/", "_"): end for name, end in wanted.items() if end}
+    if {step: end for step, (end, _) in ends.items()} != wanted:
+        got = {step: end for step, (end, _) in ends.items()}
+        differ = {step: (got.get(step), wanted.get(step)) for step in {*got, *wanted}}
+        differ = {step: pair for step, pair in differ.items() if pair[0] != pair[1]}
+        found.faults.append(f"steps of {run.run_id} (is, should be): {differ}")
+    well = run_ended_well(model.run) and "failure" not in wanted.values()
+    if (run.status == dg.DagsterRunStatus.SUCCESS) is not well:
+        found.faults.append(f"run {run.run_id} is {run.status.value}, the remote run {model.run['status']}")
+    found.counts["steps that ended as their tasks"] += len(ends)
+
+
+def _check_truth(found: Found, expected: dict[str, dict[tuple[str, str], str]], written: list[Written]) -> None:
+    true = {key: result for of_run in expected.values() for key, result in of_run.items()}
+    for one in written:
+        result = true.get((one.what, one.evaluation_id))
+        if result is None or result != one.result:
+            found.faults.append(f"{one} is false: the truth is {result}")
+
+
+def _check_order(found: Found, written: list[Written]) -> None:
+    newest: dict[str, Written] = {}
+    for one in sorted(written, key=lambda one: one.at):
+        before = newest.get(one.what)
+        if before and before.of is not None and one.of is not None and one.of < before.of:
+            found.faults.append(f"{one} stands over the newer {before}")
+        newest[one.what] = one
+
+
+def _check_complete(
+    found: Found,
+    expected: dict[str, dict[tuple[str, str], str]],
+    mirrors: dict[str, list[dg.DagsterRun]],
+    written: list[Written],
+    harmed: set[str],
+) -> None:
+    times = Counter((one.what, one.evaluation_id) for one in written)
+    for run_id, of_run in expected.items():
+        if run_id.startswith("old-"):
+            continue  # ended before the first sync, which tells the newest state only
+        told = [run for run in mirrors.get(run_id, ()) if run.tags.get("tobiko/mirror") == "complete"]
+        if not told:
+            found.faults.append(f"remote run {run_id} was never mirrored to its end: {mirrors.get(run_id)}")
+            continue
+        lived = len(mirrors[run_id]) == 1 and run_id not in harmed
+        found.counts["remote runs whose one mirror lived"] += lived
+        found.counts["remote runs whose mirror was harmed"] += not lived
+        for key in of_run:
+            kind = "check results" if ":" in key[0] else "materializations"
+            found.counts[f"{kind} expected"] += 1
+            found.counts[f"{kind} written"] += times[key]
+            if times[key] == 0:
+                found.faults.append(f"{key} of {run_id} is missing")
+            elif times[key] > 1 and lived:
+                found.faults.append(f"{key} of {run_id} was written {times[key]} times, though its mirror lived")
+            elif times[key] > 1:
+                found.counts[f"{kind} written more than once, by mirrors that were harmed"] += 1
