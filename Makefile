@@ -31,9 +31,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 .PHONY: test
-test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest ## Every test, against the oldest and the newest Dagster
-	@# Side by side: most of the time they wait for Dagster's daemon.
-	+$(MAKE) --jobs=2 --output-sync=target test-whole-oldest test-whole-newest
+test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest test-whole-newest ## Every test, against the oldest and the newest Dagster
 
 # After the wheel: maturin takes the executable away from where cargo put it, for a moment.
 .PHONY: test-rust
@@ -70,6 +68,7 @@ test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(NEWEST)/bin/python -m pytest -q tests/dagster $(NOT_YET)
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
+# By hand: on 1.9.1 the daemon sees a reloaded code location a minute later, and the story takes long.
 .PHONY: test-whole-oldest
 test-whole-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
 	$(OLDEST)/bin/python -m pytest -q tests/whole/test_1_story.py

@@ -84,8 +84,9 @@ def test_a_live_run_appears_step_by_step_with_models_that_a_plan_added(stack: St
     stack.plan("--execution-time", "2 hours ago")
     stack.run()
     # The models that the plan added are there with the next run, without a click.
-    stack.wait_for("the new models", lambda: "coffee.live.second" in stack.assets())
-    stack.wait_for_runs(MIRROR, 3)
+    stack.wait_for("the new models", lambda: "coffee.live.second" in stack.assets(), 240)
+    # On 1.9.1 the sensor waits some ticks until the daemon's own code server is renewed, too.
+    stack.wait_for_runs(MIRROR, 3, 300)
     assert stack.assets()["coffee.live.second"]["assetMaterializations"]
 
     # Launched by hand while SQLMesh runs: the newest run is followed.
