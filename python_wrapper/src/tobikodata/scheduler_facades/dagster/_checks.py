@@ -18,11 +18,12 @@ from ._standing import last_evaluation
 
 
 def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
+    # Nothing here is called `check`: Dagster 1.11 would take it for its own module of that name.
     specs = [
-        dg.AssetCheckSpec(name=check.name, asset=dg.AssetKey(list(node.key)), blocking=False)
+        dg.AssetCheckSpec(name=declared.name, asset=dg.AssetKey(list(node.key)), blocking=False)
         for node in environment.manifest.nodes
         if node.key
-        for check in node.checks
+        for declared in node.checks
     ]
     if not specs:
         return []
@@ -75,12 +76,12 @@ def _nodes_by_check(environment: Environment) -> dict[dg.AssetCheckKey, str]:
     """The node whose evaluation tells of a check: the model, or the standalone audit that covers it."""
     audits = {node.name for node in environment.manifest.nodes if node.type == "audit"}
     return {
-        dg.AssetCheckKey(dg.AssetKey(list(node.key)), check.name): (
-            check.node or (check.audit if check.audit in audits else node.name)
+        dg.AssetCheckKey(dg.AssetKey(list(node.key)), declared.name): (
+            declared.node or (declared.audit if declared.audit in audits else node.name)
         )
         for node in environment.manifest.nodes
         if node.key
-        for check in node.checks
+        for declared in node.checks
     }
 
 
