@@ -86,6 +86,8 @@ def unfinished(instance: Any, defs: dg.Definitions, key: str, status: str) -> st
     run = instance.create_run_for_job(job, tags={"dagster/run_key": key, "tobiko/run_id": key.split("#", 1)[0]})
     event = {
         "STARTED": dg.DagsterEventType.RUN_START,
+        "STARTING": dg.DagsterEventType.RUN_STARTING,
+        "CANCELING": dg.DagsterEventType.RUN_CANCELING,
         "FAILURE": dg.DagsterEventType.RUN_FAILURE,
         "CANCELED": dg.DagsterEventType.RUN_CANCELED,
     }.get(status)
@@ -230,6 +232,83 @@ def test_a_worker_that_is_gone_counts_as_died(project: Cloud, load: Any, instanc
     assert daemon.tick(launch=False) == []
     health[0] = WorkerStatus.NOT_FOUND
     assert daemon.tick(launch=False) == ["r1#2"]
+
+
+SIGN = {"tobiko/alive_at": "a while ago"}
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "asked", "ended"),
+    [
+        ("STARTED", SIGN, ["r1#2"], "FAILURE"),
+        ("STARTING", {}, ["r1#2"], "FAILURE"),
+        ("CANCELING", SIGN, [], "CANCELED"),
+        # Nobody says that its executor gives signs, or that it has been launched.
+        ("STARTED", {}, [], "STARTED"),
+        ("NOT_STARTED", {}, [], "NOT_STARTED"),
+    ],
+)
+def test_a_worker_that_is_silent_for_long_counts_as_died(
+    project: Cloud,
+    load: Any,
+    instance: Any,
+    monkeypatch: Any,
+    status: str,
+    tags: dict[str, str],
+    asked: list[str],
+    ended: str,
+) -> None:
+    from tobikodata.scheduler_facades.dagster import _alive
+
+    daemon = Daemon(load(), instance)
+    daemon.tick()
+    past(project, "r1", 3000.0)
+    daemon.tick(launch=False)
+    run_id = unfinished(instance, daemon.defs, "r1", status)
+    instance.add_run_tags(run_id, tags)
+    assert daemon.tick(launch=False) == []
+    assert "has not ended yet" in daemon.said
+    assert instance.get_run_by_id(run_id).status.value == status
+    monkeypatch.setattr(_alive, "SILENCE_LIMIT_S", 0.0)
+    monkeypatch.setattr(_alive, "WAKE_S", 0.0)
+    assert daemon.tick(launch=False) == asked
+    assert instance.get_run_by_id(run_id).status.value == ended
+
+
+def test_a_worker_whose_machine_was_asleep_is_alive(project: Cloud, load: Any, instance: Any, monkeypatch: Any) -> None:
+    from tobikodata.scheduler_facades.dagster import _alive
+
+    daemon = Daemon(load(), instance)
+    daemon.tick()
+    past(project, "r1", 3000.0)
+    daemon.tick(launch=False)
+    run_id = unfinished(instance, daemon.defs, "r1", "STARTED")
+    instance.add_run_tags(run_id, SIGN)
+    monkeypatch.setattr(_alive, "SILENCE_LIMIT_S", 1.0)
+    time.sleep(1.1)
+    monkeypatch.setattr(_alive.time, "sleep", lambda _: instance.add_run_tags(run_id, SIGN))
+    assert daemon.tick(launch=False) == []
+    assert instance.get_run_by_id(run_id).status.value == "STARTED"
+
+
+def test_a_mirror_gives_signs_of_life(project: Cloud, load: Any, instance: Any, monkeypatch: Any) -> None:
+    from tobikodata.scheduler_facades.dagster import _alive
+
+    monkeypatch.setattr(_alive, "SIGN_EVERY_S", 0.5)
+    signs: list[float] = []
+    add_run_tags = type(instance).add_run_tags
+
+    def noted(self: Any, run_id: str, tags: Any) -> Any:
+        signs.extend([time.monotonic()] if "tobiko/alive_at" in tags else [])
+        return add_run_tags(self, run_id, tags)
+
+    monkeypatch.setattr(type(instance), "add_run_tags", noted)
+    run = project.run("r1", 3000.0)
+    run.started("a")
+    ender = threading.Timer(2.5, lambda: (run.ended("a"), run.end()))
+    ender.start()
+    assert run_job(load(), instance, MIRROR, **{"tobiko/run_id": "r1"}).success
+    assert len(signs) >= 3
 
 
 def test_an_emptied_cursor_gets_its_sync_again(project: Cloud, load: Any, instance: Any) -> None:

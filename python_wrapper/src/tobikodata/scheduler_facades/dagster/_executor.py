@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from . import _executable, _internals, _pipes
+from ._alive import SignOfLife
 from ._environment import Environment
 from ._mirror import Mirror
 from ._runs import which_run
@@ -81,8 +82,10 @@ def _follow(
                 stderr=stderr,
             )
         )
+        alive = SignOfLife(job_context.instance, job_context.run_id)
         looks_after_done = 0
         while not launched.ended and looks_after_done < LOOKS_AFTER_DONE:
+            alive.give_if_due()
             events = launched.events()
             mirror.expect(events)
             for event in events:

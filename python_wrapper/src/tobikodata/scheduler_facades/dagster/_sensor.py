@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from . import _executable, _internals
+from . import _executable
+from ._alive import ended_or_dead
 from ._cursor import ATTEMPTS, Cursor, parse, write
 from ._environment import MIRROR_COMPLETE, MIRROR_TAG, RUN_ID_TAG, RUN_KEY_TAG, Environment
 from ._errors import TobikoFacadeError
@@ -17,6 +18,8 @@ from ._runs import run_key
 SYNC_KEY = "__initial_sync__"
 INTERVAL_S = 30
 NO_RUN = ""
+# As a mirror's run was before it was looked whether it is alive.
+_NOT_AGAIN = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING)
 RELOADED = "the code location was reloaded: its jobs are asked for when this sensor is the reloaded one"
 
 
@@ -150,30 +153,14 @@ def _mirror_state(context: dg.SensorEvaluationContext, environment: Environment,
     instance = context.instance
     tags = {RUN_KEY_TAG: run_key(run_id, attempt)}
     runs = instance.get_runs(dg.RunsFilter(job_name=environment.mirror_job, tags=tags), limit=10)
-    if any(not run.is_finished and not _is_dead(context, run) for run in runs):
+    if any(not ended_or_dead(context, run) for run in runs):
         return "going"
     newest = next(iter(runs), None)
-    if newest is None or newest.status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED):
+    if newest is None or newest.status in _NOT_AGAIN:
         return "ended"
     # Told all by this run, or by one that a person launched since.
     told = dg.RunsFilter(job_name=environment.mirror_job, tags={RUN_ID_TAG: run_id, MIRROR_TAG: MIRROR_COMPLETE})
     return "ended" if instance.get_runs(told, limit=1) else "died"
-
-
-def _is_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:
-    """Whether the run's worker is gone, where the run launcher can tell."""
-    launcher = context.instance.run_launcher
-    if run.status != dg.DagsterRunStatus.STARTED or not launcher.supports_check_run_worker_health:
-        return False
-    try:
-        health = launcher.check_run_worker_health(run)
-    except Exception as error:  # of the launcher's platform
-        context.log.warning(f"whether run {run.run_id} is alive could not be asked: {error}")
-        return False
-    if health.status not in (_internals.WorkerStatus.NOT_FOUND, _internals.WorkerStatus.FAILED):
-        return False
-    again = context.instance.get_run_by_id(run.run_id)  # it may have ended while that was asked
-    return again is not None and not again.is_finished
 
 
 def _mirror_request(environment: Environment, run_id: str, attempt: int) -> dg.RunRequest:
