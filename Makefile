@@ -30,8 +30,12 @@ help: ## Say what there is
 demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; ONCE=1: until the first one is mirrored
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
+# The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
+TESTS := test-rust test-whole-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+
 .PHONY: test
-test: test-rust test-recorder test-public-client test-upgrade test-dagster-oldest test-dagster-newest test-whole-newest ## Every test, against the oldest and the newest Dagster
+test: ## Every test, against the oldest and the newest Dagster
+	@+$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(TESTS)
 
 # After the wheel: maturin takes the executable away from where cargo put it, for a moment.
 .PHONY: test-rust

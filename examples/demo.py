@@ -236,6 +236,8 @@ def show(page: str) -> None:
             at = time.strftime("%H:%M:%S", time.localtime(float(materialization["timestamp"]) / 1000))
             link = next((entry["url"] for entry in materialization["metadataEntries"] if "url" in entry), "no link")
             print(f"      materialized {at}  {link}")
+        elif not told:
+            print("      nothing to show yet")
         if told:
             print(f"      checks: {', '.join(told)}")
     print()
