@@ -90,6 +90,7 @@ def _follow(
             mirror.expect(events)
             for event in events:
                 yield from mirror.hear(event)
+                alive.give_if_due()  # writing many events takes long
                 yield from _cancel_if_asked(launched, mirror)
             yield from _cancel_if_asked(launched, mirror)
             looks_after_done += mirror.done is not None
