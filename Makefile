@@ -31,7 +31,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
-TESTS := test-rust test-whole-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+TESTS := test-rust test-whole-newest test-whole-oldest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
 
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
@@ -72,7 +72,6 @@ test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(NEWEST)/bin/python -m pytest -q tests/dagster $(NOT_YET)
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
-# By hand: on 1.9.1 the daemon sees a reloaded code location a minute later, and the story takes long.
 .PHONY: test-whole-oldest
 test-whole-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
 	$(OLDEST)/bin/python -m pytest -q tests/whole/test_1_story.py
