@@ -22,7 +22,9 @@ pub async fn check(client: &Client, base_url: &str, environment: &str, mut line:
     let models = manifest.nodes.iter().filter(|node| node.key.is_some()).count();
     let standalone = manifest.nodes.len() - models;
     let checks: usize = manifest.nodes.iter().map(|node| node.checks.len()).sum();
-    line(&format!("✓ environment '{environment}': {models} models, {checks} checks, {standalone} standalone audits"));
+    let (models, checks) = (counted(models, "model"), counted(checks, "check"));
+    let standalone = counted(standalone, "standalone audit");
+    line(&format!("✓ environment '{environment}': {models}, {checks}, {standalone}"));
     for warning in &manifest.warnings {
         line(&format!("! {warning}"));
     }
@@ -31,6 +33,10 @@ pub async fn check(client: &Client, base_url: &str, environment: &str, mut line:
         None => line("✓ no run yet: the first one will be mirrored"),
     }
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn describe(run: &Run) -> String {
