@@ -59,13 +59,14 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     if let Some(control) = &control {
         places["control_url"] = format!("http://{}", control.local_addr()?).into();
     }
+    // Before anybody knows that it is there: whoever ends it then gets the clean end, too.
+    let stopped = stop::signalled()?;
     writeln!(std::io::stdout(), "{places}")?;
     let _ = writeln!(
         std::io::stderr(),
         "The local cloud is at {base}/ (its data in {}). Ctrl-C ends it.",
         database.display()
     );
-    let stopped = async { drop(stop::requested(false).await) };
     match scenario.zip(control) {
         Some((scenario, control)) => {
             local_cloud::serve_scenario(listener, control, settings, scenario, stopped).await?;

@@ -1,6 +1,7 @@
 //! When to stop before the work is done: Ctrl-C, SIGTERM, or the process that launched this one is gone.
 
 use std::env;
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// With `for_launcher`, the end of whoever launched this process is one: a run worker that was killed leaves nothing behind.
 pub async fn requested(for_launcher: bool) -> Result<Interrupted> {
     tokio::select! {
-        signal = signalled() => signal?,
+        () = signalled()? => {}
         () = orphaned(), if for_launcher => {}
         () = let_go(), if for_launcher && env::var_os(STDIN_IS_HELD).is_some() => {}
     }
@@ -39,20 +40,22 @@ async fn let_go() {
     let _ = told.await;
 }
 
+/// Returns when Ctrl-C or SIGTERM has come. From this call on, neither ends the process by itself.
 #[cfg(unix)]
-async fn signalled() -> Result<()> {
+pub fn signalled() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 #[cfg(not(unix))]
-async fn signalled() -> Result<()> {
-    Ok(tokio::signal::ctrl_c().await?)
+pub fn signalled() -> Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
 #[cfg(unix)]

@@ -126,6 +126,8 @@ mod tests {
         assert_eq!(file.read(&secret), Some(token()));
         assert_eq!(file.read(&"wrong".into()), None);
         assert_eq!(TokenFile::new(folder.path(), owner("you")).read(&secret), None);
+        let elsewhere = Owner { token_url: "https://other/token".into(), ..owner("me") };
+        assert_eq!(TokenFile::new(folder.path(), elsewhere).read(&secret), None);
         // Even when another client's file lies at this one's place.
         let other = TokenFile { path: file.path.clone(), owner: owner("you") };
         assert_eq!(other.read(&secret), None);

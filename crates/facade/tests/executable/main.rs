@@ -4,7 +4,10 @@
 
 mod cloud;
 mod process;
+mod scripted;
 
 mod answers;
 mod exit_codes;
+mod login;
 mod pipes;
+mod scenario;

@@ -4,10 +4,11 @@ use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
-/// The executable with `arguments`, and of the environment only what is given.
+/// The executable with `arguments`, and of the environment only what is given. Nothing of it gets into the home of whoever tests.
 pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tobiko-facade"));
-    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).env_clear().env("HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.envs(environment.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
