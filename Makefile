@@ -85,6 +85,17 @@ test-whole-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600
 	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds $(or $(CHAOS_SECONDS),600)
 
+.PHONY: fuzz
+fuzz: ## Feed answers and names of all sorts to what reads them, FUZZ_SECONDS=60 each; builds cargo-fuzz first, needs the network
+	@setup/debian.sh c++=g++
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	@mkdir -p fuzz/corpus/answers fuzz/corpus/names
+	cd fuzz && $(FUZZ) answers corpus/answers seeds/answers -- -max_total_time=$(or $(FUZZ_SECONDS),60) -dict=answers.dict
+	cd fuzz && $(FUZZ) names corpus/names seeds/names -- -max_total_time=$(or $(FUZZ_SECONDS),60)
+
+# The sanitizers' flags are a nightly compiler's; this lets the stable one take them.
+FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run
+
 .PHONY: check
 check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types
 	cargo fmt --check

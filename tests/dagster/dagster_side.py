@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Callable
 
 import dagster as dg
+import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
@@ -114,6 +117,38 @@ def run_in_process(
         run_config=config, instance=instance, raise_on_error=False, tags=tags
     )
     return Result(instance, result.run_id)
+
+
+# The mirror's own executor, and another one.
+EACH_EXECUTOR = pytest.mark.parametrize("run_it", [run_job, run_in_process], ids=["own", "other"])
+
+
+def steps_with(instance: dg.DagsterInstance, *kinds: str) -> set[str | None]:
+    """The steps that have such an event by now, in the newest run."""
+    runs = instance.get_runs(limit=1)
+    wanted = {dg.DagsterEventType(kind) for kind in kinds}
+    return {entry.step_key for entry in instance.all_logs(runs[0].run_id, of_type=wanted)} if runs else set()
+
+
+@contextmanager
+def meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """Does `work` beside the block; what goes wrong there is raised here."""
+    trouble: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if trouble:
+        raise trouble[0]
 
 
 def check_status(instance: dg.DagsterInstance, key: str, check: str) -> str | None:

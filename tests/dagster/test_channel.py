@@ -9,18 +9,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any
 
 import dagster as dg
 import pytest
 from cloud_side import Cloud, model, wait_until
-from dagster_side import SYNC, check_status, count, run_job
+from dagster_side import SYNC, check_status, count, meanwhile, run_job
 from memory_side import in_memory
 from plain_cloud import PlainCloud
 
@@ -88,27 +86,6 @@ def test_messages_that_come_slowly_are_handed_over_at_once(counting: Any) -> Non
     median, p95 = statistics.median(later_ms), later_ms[int(len(later_ms) * 0.95)]
     print(f"\nhanded over after {median:.0f} ms (median), {p95:.0f} ms (95 %), {later_ms[-1]:.0f} ms (longest)")
     assert later_ms[-1] < 2000  # 200 ms are promised; a busy machine may take a nap
-
-
-@contextmanager
-def meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Does `work` beside the block; what goes wrong there is raised here."""
-    trouble: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException as error:
-            trouble.append(error)
-
-    thread = threading.Thread(target=guarded)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if trouble:
-        raise trouble[0]
 
 
 class Batch:

@@ -7,10 +7,9 @@ import threading
 import time
 from typing import Any
 
-import dagster as dg
 import pytest
 from cloud_side import Cloud, model, wait_until
-from dagster_side import MIRROR, check_status, run_job
+from dagster_side import MIRROR, check_status, run_job, steps_with
 
 POLL_S = 0.5
 # What Dagster may need to write, on a machine that does other things too.
@@ -49,11 +48,11 @@ def test_30_tasks_in_waves_start_and_end_with_their_remote_tasks(
             steps = {f"wh_s_{name}" for name in going}
             for name in going:
                 run.started(name)
-            wait_until(lambda steps=steps: steps <= _shown(instance, "STEP_START"))
+            wait_until(lambda steps=steps: steps <= steps_with(instance, "STEP_START"))
             for name in going:
                 run.ended(name, "failed" if name in failing else "success", failing.get(name))
                 ended_at[name] = time.time()
-            wait_until(lambda steps=steps: steps <= _shown(instance, "STEP_SUCCESS", "STEP_FAILURE"))
+            wait_until(lambda steps=steps: steps <= steps_with(instance, "STEP_SUCCESS", "STEP_FAILURE"))
         run.end("failed", "2 models failed")
 
     def watched() -> None:
@@ -82,13 +81,6 @@ def test_30_tasks_in_waves_start_and_end_with_their_remote_tasks(
         (end,) = result.events("STEP_FAILURE" if name in failing else "STEP_SUCCESS", f"wh_s_{name}")
         assert -0.1 < end.timestamp - remote_end < POLL_S + WRITING_S, name
     assert len(result.materializations()) == 9 + 7 + 7
-
-
-def _shown(instance: Any, *kinds: str) -> set[str]:
-    """The steps that have such an event, in the newest run."""
-    runs = instance.get_runs(limit=1)
-    wanted = {dg.DagsterEventType(kind) for kind in kinds}
-    return {entry.step_key for entry in instance.all_logs(runs[0].run_id, of_type=wanted)} if runs else set()
 
 
 def test_the_number_of_requests_does_not_depend_on_the_number_of_tasks(cloud: Cloud, load: Any, instance: Any) -> None:
@@ -123,37 +115,3 @@ def test_100_finished_tasks_with_two_checks_each_are_mirrored(cloud: Cloud, load
     assert len(result.materializations()) == 100
     assert len(result.checks()) == 200
     assert check_status(instance, "wh/s/m99", "unique") == "SUCCEEDED"
-
-
-def test_a_model_that_came_while_the_run_is_on_is_told(cloud: Cloud, load: Any, instance: Any) -> None:
-    cloud.environment(model("a"))
-    defs = load()
-    run = cloud.run("r1")
-    run.evaluated("a")
-    cloud.environment(model("a"), model("b", "a"), at=2500.0)
-    run.evaluated("b")
-    run.end()
-    result = run_job(defs, instance)
-    assert result.success
-    assert set(result.materializations()) == {"wh/s/a", "wh/s/b"}
-
-
-def test_a_run_that_starts_after_the_job_was_launched_by_hand_is_waited_for(
-    cloud: Cloud, load: Any, instance: Any
-) -> None:
-    """The node without an evaluation yet is waited for, in a run that goes on."""
-    cloud.environment(model("a"), model("b"))
-    run = cloud.run("r1")
-    run.evaluated("a")
-
-    def later() -> None:
-        wait_until(lambda: "wh_s_a" in _shown(instance, "STEP_SUCCESS"))
-        run.evaluated("b")
-        run.end()
-
-    thread = threading.Thread(target=later)
-    thread.start()
-    result = run_job(load(), instance)
-    thread.join()
-    assert result.steps() == {"wh_s_a": "success", "wh_s_b": "success"}
-    assert set(result.materializations()) == {"wh/s/a", "wh/s/b"}
