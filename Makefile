@@ -113,7 +113,7 @@ fmt: $(TOOLS)/.ready ## Format everything
 
 .PHONY: audit
 audit: ## Advisories, licences and sources of the Rust dependencies; builds cargo-deny first, needs the network
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny check
 
 .PHONY: wheel

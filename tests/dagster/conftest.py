@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -13,8 +14,12 @@ from typing import Any, Callable
 import dagster as dg
 import pytest
 from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud
+from plain_cloud import PlainCloud
+from scenario_side import ScriptedCloud, scripted_cloud
 
 HERE = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 256 << 20
 EXECUTABLE = os.environ.get("TOBIKO_FACADE_EXECUTABLE") or shutil.which("tobiko-facade") or ""
 
 
@@ -30,10 +35,20 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture
+def fast_folder(tmp_path: Path) -> Iterator[Path]:
+    """For databases, in memory where there is room: how long a disk takes to keep its promises is not what is tested."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ENOUGH_BYTES:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="tobiko-facade-test-", dir=MEMORY) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(autouse=True)
-def home(empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(empty_home: Path, fast_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Dagster home of the test's own. No variable of the developer's reaches a test."""
-    home = tmp_path / "dagster_home"
+    home = fast_folder / "dagster_home"
     shutil.copytree(empty_home, home)
     for name in list(os.environ):
         if name.startswith(("TCLOUD_", "TOBIKO_")):
@@ -100,19 +115,34 @@ def executable(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def cloud(executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def cloud(executable: str, fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """A local cloud that lets everybody in."""
-    yield from _serve(executable, tmp_path, monkeypatch, locked=False)
+    yield from _serve(executable, fast_folder, monkeypatch, locked=False)
 
 
 @pytest.fixture
-def locked_cloud(executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def locked_cloud(executable: str, fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """A local cloud that wants an OAuth client."""
-    yield from _serve(executable, tmp_path, monkeypatch, locked=True)
+    yield from _serve(executable, fast_folder, monkeypatch, locked=True)
 
 
-def _serve(executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool) -> Iterator[Cloud]:
-    cloud = Cloud(executable, tmp_path, dict(os.environ), locked)
+@pytest.fixture
+def plain_cloud(executable: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainCloud]:
+    """A cloud that answers what the test gives it."""
+    with PlainCloud.pretended(monkeypatch) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def scripted(executable: str, fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedCloud]:
+    """A local cloud with runs and faults by order of the test."""
+    with scripted_cloud(executable, fast_folder) as cloud:
+        monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
+        yield cloud
+
+
+def _serve(executable: str, folder: Path, monkeypatch: pytest.MonkeyPatch, locked: bool) -> Iterator[Cloud]:
+    cloud = Cloud(executable, folder, dict(os.environ), locked)
     monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
     monkeypatch.setenv("TCLOUD_TOKEN_URL", cloud.token_url)
     monkeypatch.setenv("TCLOUD_CLIENT_ID", CLIENT_ID)

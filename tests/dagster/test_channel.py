@@ -19,7 +19,6 @@ import dagster as dg
 import pytest
 from cloud_side import Cloud, model, wait_until
 from dagster_side import SYNC, check_status, count, meanwhile, run_job
-from memory_side import in_memory
 from plain_cloud import PlainCloud
 
 from tobikodata.scheduler_facades.dagster import _pipes
@@ -98,13 +97,7 @@ class Batch:
         self.events.extend(events)
 
 
-@pytest.fixture
-def fast_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    with in_memory(home) as instance:
-        yield instance
-
-
-def test_2000_messages_reach_a_real_event_log(cloud: Cloud, load: Any, fast_instance: Any) -> None:
+def test_2000_messages_reach_a_real_event_log(cloud: Cloud, load: Any, instance: Any) -> None:
     names = [f"m{n}" for n in range(1000)]
     cloud.environment(*(model(name, audits=("not_null",)) for name in names))
     batch = Batch()
@@ -113,20 +106,14 @@ def test_2000_messages_reach_a_real_event_log(cloud: Cloud, load: Any, fast_inst
         run.evaluated(name, "not_null")
     run.end()
     cloud.post(*batch.events)
-    result = run_job(load(), fast_instance, SYNC)
+    result = run_job(load(), instance, SYNC)
     assert result.success, result.run_failure()
     assert set(result.materializations()) == {f"wh/s/{name}" for name in names}
     assert set(result.checks()) == {(f"wh/s/{name}", "not_null") for name in names}
     assert "2000 events written, 0 left out" in result.log()
     for name in (names[0], names[-1]):
-        assert count(fast_instance, f"wh/s/{name}") == 1
-        assert check_status(fast_instance, f"wh/s/{name}", "not_null") == "SUCCEEDED"
-
-
-@pytest.fixture
-def plain_cloud(executable: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainCloud]:
-    with PlainCloud.pretended(monkeypatch) as cloud:
-        yield cloud
+        assert count(instance, f"wh/s/{name}") == 1
+        assert check_status(instance, f"wh/s/{name}", "not_null") == "SUCCEEDED"
 
 
 def told_by(cloud: PlainCloud, messages: dict[str, Any], status: str = "failed") -> None:
@@ -151,7 +138,7 @@ def told_by(cloud: PlainCloud, messages: dict[str, Any], status: str = "failed")
 
 
 def test_long_texts_are_cut_at_a_character_and_many_audits_all_come(
-    plain_cloud: PlainCloud, load: Any, fast_instance: Any
+    plain_cloud: PlainCloud, load: Any, instance: Any
 ) -> None:
     messages = {
         "megabyte": f"it began {'x' * 1_000_000} it ended",
@@ -162,7 +149,7 @@ def test_long_texts_are_cut_at_a_character_and_many_audits_all_come(
     told_by(plain_cloud, messages)
     audits = [{"name": f"audit_{n}", "status": "success" if n else "failed"} for n in range(500)]
     plain_cloud.evaluations[-1]["audits"] = audits
-    result = run_job(load(), fast_instance)
+    result = run_job(load(), instance)
     assert result.status == "FAILURE"
     assert result.steps() == {name: "success" if name == "audited" else "failure" for name in messages}
     assert result.tags["tobiko/mirror"] == "complete", result.run_failure()
@@ -181,8 +168,8 @@ def test_long_texts_are_cut_at_a_character_and_many_audits_all_come(
     checks = result.checks()
     assert {name for _, name in checks} == {audit["name"] for audit in audits}
     assert [name for (_, name), data in checks.items() if not data.passed] == ["audit_0"]
-    assert check_status(fast_instance, "audited", "audit_0") == "FAILED"
-    assert check_status(fast_instance, "audited", "audit_499") == "SUCCEEDED"
+    assert check_status(instance, "audited", "audit_0") == "FAILED"
+    assert check_status(instance, "audited", "audit_499") == "SUCCEEDED"
 
 
 def child_of(parent: int) -> int:
@@ -286,11 +273,11 @@ def check_that_a_full_disk_fails_the_run(cloud: PlainCloud, load: Any, instance:
 
 
 def test_a_file_that_may_not_grow_fails_the_run(
-    plain_cloud: PlainCloud, load: Any, fast_instance: Any, tmp_path: Path, monkeypatch: Any, executable: str
+    plain_cloud: PlainCloud, load: Any, instance: Any, tmp_path: Path, monkeypatch: Any, executable: str
 ) -> None:
     program = f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 600\nexec '{executable}' \"$@\"\n"
     stands_in(program, tmp_path, monkeypatch)
-    check_that_a_full_disk_fails_the_run(plain_cloud, load, fast_instance)
+    check_that_a_full_disk_fails_the_run(plain_cloud, load, instance)
 
 
 @pytest.fixture
@@ -307,10 +294,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_fails_the_run(
-    plain_cloud: PlainCloud, load: Any, fast_instance: Any, small_disk: Path, monkeypatch: Any
+    plain_cloud: PlainCloud, load: Any, instance: Any, small_disk: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
-    check_that_a_full_disk_fails_the_run(plain_cloud, load, fast_instance)
+    check_that_a_full_disk_fails_the_run(plain_cloud, load, instance)
     assert os.listdir(small_disk) == []
 
 

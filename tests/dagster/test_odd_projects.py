@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from dagster_side import Result, run_job
 from graphql_side import ask
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from memory_side import in_memory
 from plain_cloud import PlainCloud
 
 Nodes = list[dict[str, Any]]
@@ -145,12 +143,6 @@ PROJECTS: dict[str, Nodes] = {
     "an audit in a cycle": [node(A, "watch"), audit("watch", A)],
     "an empty project": [],
 }
-
-
-@pytest.fixture
-def instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    with in_memory(home) as instance:
-        yield instance
 
 
 def load_as_a_code_server(definitions: dg.Definitions) -> None:
@@ -307,12 +299,6 @@ def test_an_environment_that_does_not_exist_yet_says_so_and_its_models_come_with
     check_project(cloud, load, instance, named(A, B), "dev-alice")
 
 
-@pytest.fixture
-def plain_cloud(executable: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainCloud]:
-    with PlainCloud.pretended(monkeypatch) as cloud:
-        yield cloud
-
-
 ODD_ANSWERS: dict[str, Any] = {
     "unknown words": [
         {"name": "a", "type": "metric", "source_type": "dbt"},
@@ -372,19 +358,6 @@ def test_a_project_without_nodes_loads_and_mirrors(dag: Any, plain_cloud: PlainC
     load_as_a_code_server(definitions)
     for job in ("sync", "mirror_run"):
         assert run_job(definitions, instance, f"tobiko_cloud_{job}_prod").success
-
-
-def test_an_unknown_status_is_judged_by_how_the_run_ended(plain_cloud: PlainCloud, load: Any, instance: Any) -> None:
-    plain_cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": "a"}]}
-    plain_cloud.evaluations = [
-        {"evaluation_id": "e", "run_id": "r1", "node_name": "a", "status": "cached", "end_at": TIME, "link": "http://e"}
-    ]
-    for status, outcome in (("success", "success"), ("failed", "failure"), ("lost", "failure")):
-        plain_cloud.runs = [{"run_id": "r1", "status": status, "end_at": TIME}]
-        result = run_job(load(), instance)
-        assert result.steps() == {"a": outcome}
-        assert not result.materializations()
-        assert "'cached', which this version does not know" in result.log()
 
 
 PARTS = st.one_of(

@@ -18,9 +18,9 @@ FAILING = "lake.layer_2.model_06"
 
 
 @pytest.fixture
-def cloud(executable: str, tmp_path: Any, monkeypatch: Any) -> Iterator[ScriptedCloud]:
-    monkeypatch.setenv("TOBIKO_FACADE_CACHE_DIR", str(tmp_path / "cache"))
-    with scripted_cloud(executable, tmp_path, environments=[{"generate": GENERATED}]) as cloud:
+def cloud(executable: str, fast_folder: Any, monkeypatch: Any) -> Iterator[ScriptedCloud]:
+    monkeypatch.setenv("TOBIKO_FACADE_CACHE_DIR", str(fast_folder / "cache"))
+    with scripted_cloud(executable, fast_folder, environments=[{"generate": GENERATED}]) as cloud:
         monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
         cloud.settled()
         yield cloud

@@ -24,9 +24,9 @@ ODD_ANSWERS = ["null_execution_time", "times_without_zone", "unknown_fields"]
 
 
 @pytest.fixture
-def cloud(executable: str, tmp_path: Any, monkeypatch: Any) -> Iterator[ScriptedCloud]:
-    monkeypatch.setenv("TOBIKO_FACADE_CACHE_DIR", str(tmp_path / "cache"))
-    with scripted_cloud(executable, tmp_path) as cloud:
+def cloud(executable: str, fast_folder: Any, monkeypatch: Any) -> Iterator[ScriptedCloud]:
+    monkeypatch.setenv("TOBIKO_FACADE_CACHE_DIR", str(fast_folder / "cache"))
+    with scripted_cloud(executable, fast_folder) as cloud:
         monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
         yield cloud
 

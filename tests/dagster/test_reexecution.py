@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import scripts as s
 from cloud_side import Cloud, model, wait_until
-from dagster_side import MIRROR, Result, count, latest, run_job
+from dagster_side import EACH_EXECUTOR, MIRROR, Result, count, latest, run_job
 
 
 def mirror_job() -> dg.JobDefinition:
@@ -140,7 +140,10 @@ def _has_started(instance: Any, step: str) -> list[bool]:
     ]
 
 
-def test_a_run_mirrored_weeks_later_does_not_replace_newer_ones(cloud: Cloud, load: Any, instance: Any) -> None:
+@EACH_EXECUTOR
+def test_a_run_mirrored_weeks_later_does_not_replace_newer_ones(
+    cloud: Cloud, load: Any, instance: Any, run_it: Any
+) -> None:
     cloud.environment(model("a"), model("only_then"))
     old = cloud.run("old", 2000.0)
     old.evaluated("a")
@@ -150,8 +153,8 @@ def test_a_run_mirrored_weeks_later_does_not_replace_newer_ones(cloud: Cloud, lo
     new.evaluated("a")
     new.end()
     defs = load()
-    run_job(defs, instance, **{"tobiko/run_id": "new"})
-    late = run_job(defs, instance, config={"run_id": "old"})
+    run_it(defs, instance, **{"tobiko/run_id": "new"})
+    late = run_it(defs, instance, config={"run_id": "old"})
     assert late.success
     assert set(late.materializations()) == {"wh/s/only_then"}
     assert (latest(instance, "wh/s/a") or {})["Tobiko Cloud Execution Id"] == "new-a-1"

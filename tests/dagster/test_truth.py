@@ -6,9 +6,11 @@ from typing import Any, Callable
 
 import pytest
 from cloud_side import Cloud, RemoteRun, model, standalone
-from dagster_side import check_status, run_in_process, run_job
+from dagster_side import EACH_EXECUTOR, check_metadata, check_status, run_in_process, run_job
+from plain_cloud import PlainCloud
 
 STEP = "wh_s_a"
+TIME = "2024-05-01T02:00:00+00:00"
 
 
 def well(run: RemoteRun) -> None:
@@ -66,6 +68,20 @@ def open_in_a_crash(run: RemoteRun) -> None:
     run.end("failed", "the worker was lost")
 
 
+def open_in_a_crash_without_a_message(run: RemoteRun) -> None:
+    run.started("a")
+    run.end("failed")
+
+
+def open_in_a_crash_after_some_batches(run: RemoteRun) -> None:
+    run.started("a", 1)
+    run.audited("a", "not_null", passed=False, batch=1)
+    run.ended("a", batch=1)
+    run.started("a", 2)
+    run.audited("a", "not_null", batch=2)
+    run.end("failed", "the worker was lost")
+
+
 def none_in_a_crash(run: RemoteRun) -> None:
     run.end("failed", "the worker was lost")
 
@@ -82,11 +98,13 @@ ROWS: list[tuple[Callable[[RemoteRun], None], str, str, bool, tuple[bool, str] |
     (skipped, "success", "success", False, None, "nothing was due"),
     (no_evaluation, "success", "success", False, None, "nothing was due"),
     (open_in_a_crash, "failure", "failure", False, (True, "WARN"), "the worker was lost"),
+    (open_in_a_crash_without_a_message, "failure", "failure", False, None, "ended as 'failed', without a message"),
+    (open_in_a_crash_after_some_batches, "failure", "failure", False, (False, "WARN"), "the worker was lost"),
     (none_in_a_crash, "skipped", "success", False, None, "the worker was lost"),
 ]
 
 
-@pytest.mark.parametrize("run_it", [run_job, run_in_process], ids=["own", "other"])
+@EACH_EXECUTOR
 @pytest.mark.parametrize("row", ROWS, ids=[row[0].__name__ for row in ROWS])
 def test_row(cloud: Cloud, load: Any, instance: Any, run_it: Any, row: Any) -> None:
     happens, step, step_elsewhere, materialized, check, said = row
@@ -151,46 +169,177 @@ def test_metadata_has_its_types(cloud: Cloud, load: Any, instance: Any) -> None:
     assert check.metadata["Tobiko Cloud Evaluation Id"].value == "r1-a-2"
 
 
-def test_a_standalone_audit_checks_its_models_and_materializes_nothing(cloud: Cloud, load: Any, instance: Any) -> None:
+@EACH_EXECUTOR
+@pytest.mark.parametrize(("source_type", "below_is_open"), [("seed", False), ("external", False), ("sql", True)])
+def test_what_is_not_due_is_no_victim_of_a_crash(
+    cloud: Cloud, load: Any, instance: Any, run_it: Any, source_type: str, below_is_open: bool
+) -> None:
+    """Without an evaluation: a seed, an external model, and what the scheduler has passed by."""
+    cloud.environment(model("a", source_type=source_type), model("b", "a"))
+    run = cloud.run("r1")
+    if below_is_open:
+        run.started("b")
+    run.end("failed", "the worker was lost")
+    result = run_it(load(), instance)
+    below = "failure" if below_is_open else "skipped" if run_it is run_job else "success"
+    assert result.steps() == {STEP: "success", "wh_s_b": below}
+    assert "nothing was due" in result.log(STEP)
+    assert (result.materializations(), result.checks()) == ({}, {})
+
+
+@EACH_EXECUTOR
+@pytest.mark.parametrize(("status", "outcome"), [("success", "success"), ("failed", "failure"), ("lost", "failure")])
+def test_an_unknown_status_is_judged_by_how_the_run_ended(
+    plain_cloud: PlainCloud, load: Any, instance: Any, run_it: Any, status: str, outcome: str
+) -> None:
+    plain_cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": "a", "audit_names": ["x"]}]}
+    plain_cloud.runs = [{"run_id": "r1", "status": status, "end_at": TIME}]
+    audits = [{"name": "x", "status": "failed"}]
+    evaluation = {"evaluation_id": "e", "run_id": "r1", "node_name": "a", "status": "cached", "end_at": TIME}
+    plain_cloud.evaluations = [{**evaluation, "audits": audits}]
+    result = run_it(load(), instance)
+    assert result.steps() == {"a": outcome}
+    assert result.materializations() == {}
+    assert {check: (told.passed, told.severity.value) for check, told in result.checks().items()} == {
+        ("a", "x"): (False, "WARN")
+    }
+    assert "'cached', which this version does not know" in result.log("a")
+
+
+@EACH_EXECUTOR
+def test_of_several_batches_no_audit_is_lost_and_the_blocking_one_stands_above_all(
+    cloud: Cloud, load: Any, instance: Any, run_it: Any
+) -> None:
+    """A failed audit is an error where it failed its evaluation, else a warning."""
+    cloud.environment(model("a", audits=("not_null", "unique", "accepted")))
+    run = cloud.run("r1")
+    run.started("a", 1)
+    run.audited("a", "unique", passed=False, batch=1)
+    run.audited("a", "accepted", batch=1)
+    run.ended("a", batch=1)
+    run.started("a", 2)
+    run.audited("a", "not_null", passed=False, blocking=True, batch=2)
+    run.ended("a", "failed", "audit not_null failed", batch=2)
+    run.started("a", 3)
+    run.audited("a", "not_null", batch=3)
+    run.audited("a", "unique", batch=3)
+    run.ended("a", batch=3)
+    run.end("failed", "1 model failed")
+    result = run_it(load(), instance)
+    assert "1 of 3 batches: audit not_null failed" in result.failure(STEP).description
+    assert result.materializations() == {}
+    assert {name: (told.passed, told.severity.value) for (_, name), told in result.checks(STEP).items()} == {
+        "not_null": (False, "ERROR"),
+        "unique": (False, "WARN"),
+        "accepted": (True, "WARN"),
+    }
+
+
+@EACH_EXECUTOR
+def test_what_an_answer_may_lack_is_not_missed(plain_cloud: PlainCloud, load: Any, instance: Any, run_it: Any) -> None:
+    """Null execution times, times without a zone, null descriptions, no optional fields, a message on a success."""
+    plain_cloud.dags["prod"] = {
+        "environment": "prod",
+        "nodes": [
+            {"name": "a", "type": "model", "source_type": "sql", "description": None, "audit_names": ["x"]},
+            {"name": "bare"},
+            {"name": "but", "description": None},
+        ],
+    }
+    plain_cloud.runs = [{"run_id": "r1", "environment": "prod", "status": "failed", "error_message": None}]
+    audit = {"name": "x", "status": "success", "execution_time": None, "interval_start": None, "interval_end": None}
+    plain_cloud.evaluations = [
+        {
+            "evaluation_id": "e-a",
+            "run_id": "r1",
+            "node_name": "a",
+            "status": "success",
+            "start_at": "2024-05-01T02:00:00",
+            "end_at": "2024-05-01T02:00:05",
+            "audits": [audit],
+        },
+        {"evaluation_id": "e-bare", "run_id": "r1", "node_name": "bare", "status": "success"},
+        {
+            "evaluation_id": "e-but",
+            "run_id": "r1",
+            "node_name": "but",
+            "status": "success",
+            "end_at": TIME,
+            "error_message": "but the table is empty",
+        },
+    ]
+    result = run_it(load(), instance)
+    assert result.steps() == {"a": "success", "bare": "success", "but": "failure"}
+    assert "but the table is empty" in result.failure("but").description
+    told = result.materializations()
+    assert {asset: metadata["Tobiko Cloud Execution Id"] for asset, metadata in told.items()} == {
+        "a": "e-a",
+        "bare": "e-bare",
+    }
+    utc_2_00_05 = 1714528805.0
+    assert told["a"]["Materialization Timestamp"] == utc_2_00_05
+    assert "Materialization Timestamp" not in told["bare"]
+    assert check_metadata(instance, "a", "x") == {
+        "Tobiko Cloud Evaluation Id": "e-a",
+        "Execution Timestamp": utc_2_00_05,
+    }
+
+
+@EACH_EXECUTOR
+@pytest.mark.parametrize("with_a_record", [True, False])
+def test_a_standalone_audit_checks_its_models_and_materializes_nothing(
+    cloud: Cloud, load: Any, instance: Any, run_it: Any, with_a_record: bool
+) -> None:
+    """Without a record of its own, its evaluation is its result."""
     cloud.environment(model("a"), model("b"), standalone("no_orphans", "a", "b"))
     run = cloud.run("r1")
     run.evaluated("a")
     run.evaluated("b")
     run.started('"no_orphans"')
-    run.audited('"no_orphans"', "no_orphans", passed=False)
+    if with_a_record:
+        run.audited('"no_orphans"', "no_orphans", passed=False)
     run.ended('"no_orphans"')
     run.end()
-    result = run_job(load(), instance)
+    result = run_it(load(), instance)
     assert result.success
     assert set(result.materializations()) == {"wh/s/a", "wh/s/b"}
     assert set(result.checks("no_orphans")) == {("wh/s/a", "no_orphans"), ("wh/s/b", "no_orphans")}
-    assert check_status(instance, "wh/s/a", "no_orphans") == "FAILED"
-    assert check_status(instance, "wh/s/b", "no_orphans") == "FAILED"
+    for asset in ("wh/s/a", "wh/s/b"):
+        assert check_status(instance, asset, "no_orphans") == ("FAILED" if with_a_record else "SUCCEEDED")
 
 
-@pytest.mark.parametrize("run_it", [run_job, run_in_process], ids=["own", "other"])
-def test_nothing_below_a_failure_is_executed_unless_the_cloud_did(
-    cloud: Cloud, load: Any, instance: Any, run_it: Any
+@EACH_EXECUTOR
+@pytest.mark.parametrize("above", ["failed", "preempted"])
+def test_nothing_below_a_failure_is_executed_and_what_the_cloud_did_there_is_told_on_the_run(
+    cloud: Cloud, load: Any, instance: Any, run_it: Any, above: str
 ) -> None:
-    cloud.environment(model("a"), model("b", "a"), model("c", "a"))
+    """Under another executor, nobody is there to tell it."""
+    cloud.environment(model("a"), model("b", "a"), model("c", "a", audits=("not_null",)))
     run = cloud.run("r1")
-    run.evaluated("a", status="failed", message="boom")
-    run.evaluated("c")  # evaluated although its upstream failed
+    run.evaluated("a", status=above)
+    run.evaluated("c", "not_null")  # evaluated although its upstream failed
     run.end("failed", "1 model failed")
     result = run_it(load(), instance)
     assert result.steps() == {"wh_s_a": "failure"}
     assert result.status == "FAILURE"
     if run_it is run_job:
         assert set(result.materializations()) == {"wh/s/c"}
+        assert check_status(instance, "wh/s/c", "not_null") == "SUCCEEDED"
+        assert "told on the run, since its step is not executed" in result.log()
 
 
-def test_a_failed_run_whose_tasks_went_well_fails(cloud: Cloud, load: Any, instance: Any) -> None:
+@EACH_EXECUTOR
+def test_a_failed_run_whose_tasks_went_well_fails(cloud: Cloud, load: Any, instance: Any, run_it: Any) -> None:
+    """Under another executor each op tells its own truth only, as the README says."""
     cloud.environment(model("a"))
     run = cloud.run("r1")
     run.evaluated("a")
     run.end("failed", "the state could not be written")
-    result = run_job(load(), instance)
+    result = run_it(load(), instance)
     assert result.steps() == {"wh_s_a": "success"}
+    if run_it is run_in_process:
+        assert result.success
+        return
     assert result.status == "FAILURE"
     assert "the state could not be written" in result.run_failure()
     assert "no step to re-execute" in result.run_failure()

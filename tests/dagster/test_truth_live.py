@@ -5,21 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cloud_side import Cloud, model, wait_until
 from dagster_side import EACH_EXECUTOR, MIRROR, SYNC, Result, meanwhile, run_job, steps_with
-from scenario_side import ScriptedCloud, scripted_cloud
-
-
-@pytest.fixture
-def scripted(executable: str, tmp_path: Path, monkeypatch: Any) -> Iterator[ScriptedCloud]:
-    with scripted_cloud(executable, tmp_path) as cloud:
-        monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
-        yield cloud
+from scenario_side import ScriptedCloud
 
 
 def looks(cloud: ScriptedCloud) -> int:
