@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,10 +41,19 @@ class CountingReader(_pipes.EventReader):
             self.handed.append(int(payload["node"]))
         super().handle_message(message)
 
+    @classmethod
+    def forget(cls) -> None:
+        cls.handed, cls.later_s = [], []
+
+    @classmethod
+    def later_ms(cls, share: float) -> float:
+        """So much later at most were so many of them handed over."""
+        return sorted(cls.later_s)[int((len(cls.later_s) - 1) * share)] * 1000
+
 
 @pytest.fixture
 def counting(executable: str, monkeypatch: pytest.MonkeyPatch) -> type[CountingReader]:
-    CountingReader.handed, CountingReader.later_s = [], []
+    CountingReader.forget()
     monkeypatch.setattr(_pipes, "EventReader", CountingReader)
     return CountingReader
 
@@ -76,15 +84,21 @@ def test_100_000_messages_in_bursts_arrive_once_and_in_order(counting: Any, capl
     assert min(sizes) < 100
     assert max(sizes) > 14_000
     assert not caplog.records, caplog.text[:1000]
+    # A busy machine withholds the processor for a moment, and what comes meanwhile waits. Not most of it.
+    assert counting.later_ms(0.5) < 200
 
 
-def test_messages_that_come_slowly_are_handed_over_at_once(counting: Any) -> None:
-    events = tell_test_messages("--count=300", "--burst=1", "--pause-ms=20")
-    check_all_came(events, counting.handed, 300)
-    later_ms = sorted(later * 1000 for later in counting.later_s)
-    median, p95 = statistics.median(later_ms), later_ms[int(len(later_ms) * 0.95)]
-    print(f"\nhanded over after {median:.0f} ms (median), {p95:.0f} ms (95 %), {later_ms[-1]:.0f} ms (longest)")
-    assert later_ms[-1] < 2000  # 200 ms are promised; a busy machine may take a nap
+def test_each_message_that_comes_slowly_is_handed_over_within_200_ms(counting: Any) -> None:
+    """A busy machine may nap for longer than that, but not three times in a row."""
+    longest_ms = []
+    for _ in range(3):
+        counting.forget()
+        events = tell_test_messages("--count=150", "--burst=1", "--pause-ms=20")
+        check_all_came(events, counting.handed, 150)
+        longest_ms.append(counting.later_ms(1))
+        if longest_ms[-1] < 200:
+            return
+    raise AssertionError(f"handed over as late as {longest_ms} ms")
 
 
 class Batch:

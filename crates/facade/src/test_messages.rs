@@ -38,5 +38,5 @@ pub async fn tell(args: &TestMessagesArgs, reporter: &mut impl Reporter) -> Resu
 fn size(args: &TestMessagesArgs, number: usize) -> usize {
     let (smallest, largest) = (args.smallest.max(1) as f64, args.largest.max(1) as f64);
     let share = (number * 7_919 % 10_007) as f64 / 10_006.0;
-    (smallest * (largest / smallest).powf(share * share)) as usize
+    (smallest * (largest / smallest).powf(share.powi(4))) as usize
 }

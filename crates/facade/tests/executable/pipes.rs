@@ -138,11 +138,11 @@ async fn test_messages_come_numbered_and_within_their_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let (messages, [context, parameters]) = channel(folder.path());
     let environment = [(context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
-    let arguments = ["tell-test-messages", "--count", "300", "--burst", "100"];
+    let arguments = ["tell-test-messages", "--count", "1000", "--burst", "100"];
     assert_eq!(stderr(&run(&arguments, &environment).await), "");
     let told = words(&read(&messages));
-    assert_eq!(told.len(), 303);
-    assert!((0..300).all(|n| told[n + 1] == format!("task_started {n}")));
+    assert_eq!(told.len(), 1_003);
+    assert!((0..1_000).all(|n| told[n + 1] == format!("task_started {n}")));
     let longest = std::fs::read_to_string(&messages).unwrap().lines().map(str::len).max().unwrap();
     assert!((14_000..=15 * 1024).contains(&longest), "{longest}");
 }
