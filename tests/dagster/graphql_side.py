@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import dagster as dg
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster_graphql.schema import create_schema
 
+Ask = Callable[..., dict[str, Any]]
 
-def ask(instance: dg.DagsterInstance, file: Path, query: str, **variables: Any) -> str:
-    """The answer as text. Starts a code server for it."""
+
+@contextmanager
+def pages(instance: dg.DagsterInstance, file: Path) -> Iterator[Ask]:
+    """Starts a code server, and asks as often as wanted; an answer is the data."""
     target = PythonFileTarget(
         python_file=str(file), attribute=None, working_directory=str(file.parent), location_name="location"
     )
+    schema = create_schema()
     with WorkspaceProcessContext(instance, target) as process_context:
-        context = process_context.create_request_context()
-        asked = create_schema().execute_async(query, context_value=context, variable_values=variables)
-        result = asyncio.run(asked)
-    assert not result.errors, result.errors
-    return json.dumps(result.data)
+
+        def ask(query: str, **variables: Any) -> dict[str, Any]:
+            context = process_context.create_request_context()
+            result = asyncio.run(schema.execute_async(query, context_value=context, variable_values=variables))
+            assert not result.errors, result.errors
+            data: dict[str, Any] = result.data
+            return data
+
+        yield ask
+
+
+def ask(instance: dg.DagsterInstance, file: Path, query: str, **variables: Any) -> str:
+    """One answer, as text."""
+    with pages(instance, file) as asked:
+        return json.dumps(asked(query, **variables))

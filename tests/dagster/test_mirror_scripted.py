@@ -302,22 +302,25 @@ def test_cancelled_fails_open_steps_and_ends_the_executable(
         ]
     )
     defs = definitions(CHAIN)
-    before = time.monotonic()
+    asked_at: list[float] = []
 
     def cancel() -> None:
         wait_until(lambda: _shown(instance, "STEP_START", "wh_s_b"))
         instance.report_run_canceling(instance.get_runs()[0])
+        asked_at.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
     canceller = threading.Thread(target=cancel)
     canceller.start()
     result = run_job(defs, instance)
+    took_s = time.monotonic() - asked_at[0]
     canceller.join()
     assert result.status == "CANCELED"
     assert result.steps() == {"wh_s_a": "success", "wh_s_b": "failure"}
     assert "cancelled" in result.failure("wh_s_b").description
     assert not _lives(_pid(script))
-    assert time.monotonic() - before < 60  # not for as long as the executable would have gone on
+    # SIGINT is enough, unless the executable does not heed it: then SIGKILL after 5 s.
+    assert (took_s >= 5) is stubborn, took_s
     assert "tobiko/mirror" not in result.tags
 
 
