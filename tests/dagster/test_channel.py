@@ -64,7 +64,7 @@ def tell_test_messages(*arguments: str) -> list[Any]:
     context = SimpleNamespace(run_id="r", job_name="j", dagster_run=None, log=log)
     connection = Connection.checked("http://cloud.test", None, None, None)
     events: list[Any] = []
-    with _pipes.launch(connection, ["tell-test-messages", *arguments], context) as launched:
+    with _pipes.SubprocessLauncher().launch(connection, ["tell-test-messages", *arguments], context) as launched:
         while not launched.ended:
             events.extend(launched.events())
     return events

@@ -22,6 +22,14 @@ require_dagster()
 
 from ._environment import ENVIRONMENT_TAG  # noqa: E402  # needs Dagster
 from ._facade import SQLMeshEnterpriseDagster  # noqa: E402
+from ._kubernetes import KubernetesLauncher  # noqa: E402
+from ._pipes import SubprocessLauncher  # noqa: E402
 from ._resource import TobikoCloudResource  # noqa: E402
 
-__all__ = ["ENVIRONMENT_TAG", "SQLMeshEnterpriseDagster", "TobikoCloudResource"]
+__all__ = [
+    "ENVIRONMENT_TAG",
+    "KubernetesLauncher",
+    "SQLMeshEnterpriseDagster",
+    "SubprocessLauncher",
+    "TobikoCloudResource",
+]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from . import _executable, _pipes
+from . import _executable
 from ._environment import Environment
 from ._errors import TobikoFacadeError
 from ._messages import CheckResult, Done, Piece
@@ -95,7 +95,7 @@ def _ask(
     ]
     newest: dict[dg.AssetCheckKey, CheckResult] = {}
     done: Done | None = None
-    with _pipes.launch(environment.connection, arguments, context) as launched:
+    with environment.launcher.launch(environment.connection, arguments, context) as launched:
         while not launched.ended:
             for event in launched.events():
                 if isinstance(event, Piece):

@@ -19,6 +19,7 @@ from ._environment import ENVIRONMENT_TAG, Environment, GraphQL
 from ._errors import TobikoFacadeError
 from ._internals import StateBackedDefinitionsLoader
 from ._jobs import mirror_job, sync_job
+from ._launcher import Launcher
 from ._manifest import Manifest, Node
 from ._merge import SharedKey
 from ._resource import SHARED
@@ -28,12 +29,17 @@ logger = logging.getLogger(__name__)
 
 
 def load(
-    connection: Connection, graphql: GraphQL, environment: str, asset_prefix: str | None, sensor_on: bool
+    connection: Connection,
+    graphql: GraphQL,
+    launcher: Launcher,
+    environment: str,
+    asset_prefix: str | None,
+    sensor_on: bool,
 ) -> dg.Definitions:
     with warnings.catch_warnings():
         # Dagster calls it a preview; what it is for, and where it was tried, is said in _internals.
         warnings.filterwarnings("ignore", message=".*with_reconstruction_metadata")
-        return _Loader(connection, graphql, environment, asset_prefix, sensor_on).build_defs()
+        return _Loader(connection, graphql, launcher, environment, asset_prefix, sensor_on).build_defs()
 
 
 class _Loader(StateBackedDefinitionsLoader[str]):
@@ -43,12 +49,14 @@ class _Loader(StateBackedDefinitionsLoader[str]):
         self,
         connection: Connection,
         graphql: GraphQL,
+        launcher: Launcher,
         environment: str,
         asset_prefix: str | None,
         sensor_on: bool,
     ) -> None:
         self._connection = connection
         self._graphql = graphql
+        self._launcher = launcher
         self._environment = environment
         self._asset_prefix = asset_prefix
         self._sensor_on = sensor_on
@@ -80,6 +88,7 @@ class _Loader(StateBackedDefinitionsLoader[str]):
             asset_prefix=self._asset_prefix,
             manifest=Manifest.from_json(state),
             graphql=self._graphql,
+            launcher=self._launcher,
         )
         for warning in environment.manifest.warnings:
             logger.warning("environment %s: %s", self._environment, warning)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._connection import Connection
+from ._launcher import Launcher
 from ._manifest import Manifest
+from ._pipes import SubprocessLauncher
 
 ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"
@@ -38,6 +40,7 @@ class Environment:
     asset_prefix: str | None
     manifest: Manifest
     graphql: GraphQL
+    launcher: Launcher = field(default_factory=SubprocessLauncher)
 
     @property
     def identifier(self) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from . import _executable, _internals, _pipes
+from . import _executable, _internals
 from ._alive import SignOfLife
 from ._environment import Environment
+from ._launcher import Launched
 from ._mirror import Mirror
 from ._runs import which_run
 
@@ -73,7 +74,7 @@ def _follow(
     with ExitStack() as stack:
         stdout, stderr = yield from _compute_log(job_context, mirror.steps, stack)
         launched = stack.enter_context(
-            _pipes.launch(
+            environment.launcher.launch(
                 environment.connection,
                 arguments,
                 job_context,
@@ -94,11 +95,11 @@ def _follow(
                 yield from _cancel_if_asked(launched, mirror)
             yield from _cancel_if_asked(launched, mirror)
             looks_after_done += mirror.done is not None
-        how_it_ended = launched.how_it_ended() if mirror.done is None else None
-    yield from mirror.close(how_it_ended)
+        why_not_all = launched.without_last_word(mirror.done)
+    yield from mirror.close(why_not_all)
 
 
-def _cancel_if_asked(launched: _pipes.Launched, mirror: Mirror) -> Iterator[dg.DagsterEvent]:
+def _cancel_if_asked(launched: Launched, mirror: Mirror) -> Iterator[dg.DagsterEvent]:
     """Signals are held back during a run: it has to ask."""
     if mirror.is_cancelled():
         launched.stop()

@@ -10,6 +10,8 @@ import dagster as dg
 from ._connection import Connection, plain
 from ._definitions import load
 from ._environment import GraphQL
+from ._launcher import Launcher
+from ._pipes import SubprocessLauncher
 
 
 class SQLMeshEnterpriseDagster:
@@ -24,12 +26,14 @@ class SQLMeshEnterpriseDagster:
             came or went; else somebody clicks "Reload".
         dagster_graphql_port: Its port.
         dagster_graphql_kwargs: More arguments for `DagsterGraphQLClient`.
+        launcher: Where the sync and mirror jobs run the executable: `SubprocessLauncher()`, the default, or
+            `KubernetesLauncher(...)`. Loading and the sensor always use the one on this machine.
 
     Each value may be text or a `dagster.EnvVar`. Without token and client, the environment variables of the
     executable or the login of the `tcloud` tool are used.
     """
 
-    def __init__(  # the original's arguments, in its order
+    def __init__(  # the original's arguments, in its order; then ours
         self,
         url: str | None,
         token: str | None = None,
@@ -38,6 +42,7 @@ class SQLMeshEnterpriseDagster:
         dagster_graphql_host: str | None = None,
         dagster_graphql_port: int | None = None,
         dagster_graphql_kwargs: Mapping[str, Any] | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self._connection = Connection.checked(url, token, oauth_client_id, oauth_client_secret)
         port = plain(dagster_graphql_port)
@@ -46,6 +51,8 @@ class SQLMeshEnterpriseDagster:
             port=int(port) if port is not None else None,
             kwargs=dict(dagster_graphql_kwargs or {}),
         )
+
+        self._launcher = launcher or SubprocessLauncher()
 
     def create_definitions(
         self,
@@ -63,6 +70,7 @@ class SQLMeshEnterpriseDagster:
         return load(
             self._connection,
             self._graphql,
+            self._launcher,
             environment=plain(environment) or "prod",
             asset_prefix=plain(asset_prefix),
             sensor_on=enable_sensor_by_default,

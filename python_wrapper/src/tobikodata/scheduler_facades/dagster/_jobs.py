@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from . import _executable, _pipes
+from . import _executable
 from ._environment import ENVIRONMENT_TAG, SYNC_OP, Environment
 from ._errors import TobikoFacadeError
 from ._events import sift, write_checks, yield_materializations
@@ -95,7 +95,7 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
     written = left_out = 0
     done: Done | None = None
     arguments = ["sync", *_executable.where(environment.name, environment.asset_prefix)]
-    with _pipes.launch(environment.connection, arguments, context) as launched:
+    with environment.launcher.launch(environment.connection, arguments, context) as launched:
         while not launched.ended:
             events = launched.events()
             log.expect(event for event in events if isinstance(event, Piece))

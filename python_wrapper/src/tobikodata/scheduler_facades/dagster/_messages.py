@@ -106,13 +106,21 @@ class Standard:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A line for Dagster's log, of a thread that must not write it itself. `level` as in `logging`."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Unreadable:
     """Something on the channel that could not be understood; what follows it is not lost."""
 
     why: str
 
 
-Event = Union[RemoteRun, TaskStarted, Piece, Done, Standard, Unreadable]
+Event = Union[RemoteRun, TaskStarted, Piece, Done, Standard, Said, Unreadable]
 
 
 class Assembler:

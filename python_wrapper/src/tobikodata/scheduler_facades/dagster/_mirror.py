@@ -93,11 +93,11 @@ class Mirror:
                 f"{event.requests} requests to Tobiko Cloud."
             )
 
-    def close(self, how_it_ended: str | None) -> Events:
-        """Nothing more will be heard. `how_it_ended`: why there was no last word."""
+    def close(self, why_not_all: str | None) -> Events:
+        """Nothing more will be heard. `why_not_all`: why not all was told, if so."""
         done = self.done
         if done is None or not done.told_all:
-            why = how_it_ended or f"not all could be told: {done.reason if done else 'no reason given'}"
+            why = why_not_all or "no reason given"
             yield from self._fail_open_steps(why)
             raise MirrorBroken(
                 f"the mirror of remote run {self._remote_run_id or '(not found)'} broke off, so this Dagster "

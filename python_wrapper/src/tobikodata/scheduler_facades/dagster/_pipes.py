@@ -1,4 +1,4 @@
-"""Launches the executable under Dagster Pipes, hands on what it tells, and ends it."""
+"""Launches the executable as a child process, hands on what it tells, and ends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import dagster as dg
 
 from . import _executable
 from ._connection import Connection
-from ._messages import Done, Event, Standard, Unreadable
+from ._launcher import Launched, Launcher, SessionContext
 from ._reader import EventReader
 
 STOP_LIMIT_S = 5.0
@@ -25,8 +25,51 @@ STOP_LIMIT_S = 5.0
 STDIN_IS_HELD = "TOBIKO_FACADE_STDIN_IS_HELD"
 
 
-class Launched:
-    """A running `tobiko-facade sync` or `mirror`."""
+class SubprocessLauncher(Launcher):
+    """Runs the executable as a child of the process of the job: the default."""
+
+    @contextmanager
+    def launch(
+        self,
+        connection: Connection,
+        arguments: Sequence[str],
+        context: Any,
+        *,
+        nodes: Sequence[str] | None = None,
+        stdout: Sequence[IO[str]] = (),
+        stderr: Sequence[IO[str]] = (),
+    ) -> Iterator[Launched]:
+        path = _executable.find()
+        reader = EventReader()
+        with dg.open_pipes_session(
+            context=SessionContext(context),  # type: ignore[arg-type]  # it has what is asked for
+            context_injector=dg.PipesTempFileContextInjector(),
+            message_reader=reader,
+            extras={"nodes": list(nodes)} if nodes is not None else {},
+        ) as session:
+            try:
+                process = subprocess.Popen(
+                    [path, *arguments],
+                    env={**connection.environ(), **session.get_bootstrap_env_vars(), STDIN_IS_HELD: "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+            except OSError as error:
+                raise _executable.cannot_start(path, error) from None
+            launched = _Child(path, process, reader, context.log, connection.without_secrets)
+            launched.forward([sys.stdout, *stdout], [sys.stderr, *stderr])
+            try:
+                yield launched
+            finally:
+                launched.stop()
+
+    def __repr__(self) -> str:
+        return "SubprocessLauncher()"
+
+
+class _Child(Launched):
+    """A child process. It ends, too, when nobody holds its stdin any more."""
 
     def __init__(
         self,
@@ -36,46 +79,21 @@ class Launched:
         log: Any,
         hide: Callable[[str], str],
     ) -> None:
+        super().__init__(reader, log)
         self._path = path
         self._process = process
         self._reader = reader
-        self._log = log
         self._hide = hide
         self._outputs: list[Thread] = []
         self._stderr_tail: deque[bytes] = deque(maxlen=40)
-        self.ended = False
-
-    def events(self, wait_s: float = 0.1) -> list[Event]:
-        """What has been told since the last call. Sets `ended` when the process is over and all is told."""
-        exited = self._process.poll() is not None
-        if exited:
-            self._reader.finish()
-        events = self._reader.take(0 if exited else wait_s)
-        self.ended = exited
-        rest: list[Event] = []
-        for event in events:
-            if isinstance(event, Standard):
-                self._reader.handle(event)
-            elif isinstance(event, Unreadable):
-                self._log.warning(f"a message of {_executable.NAME} was not understood: {event.why}")
-            else:
-                rest.append(event)
-        return rest
-
-    def without_last_word(self, done: Done | None) -> str | None:
-        """Why not all was told; None if all was."""
-        if done is None:
-            return self.how_it_ended()
-        return None if done.told_all else f"not all could be told: {done.reason or 'no reason given'}"
 
     def how_it_ended(self) -> str:
-        """A sentence on a process that ended without its last word."""
         self._join_outputs()
         stderr = b"".join(self._stderr_tail).decode("utf-8", "replace")
         return self._hide(_executable.ended_with(self._path, self._process.returncode, stderr))
 
     def stop(self) -> None:
-        """Ends the process: asked first, after 5 s not asked any more."""
+        """Asked first, after 5 s not asked any more."""
         if self._process.poll() is None:
             if os.name == "nt":
                 self._process.terminate()
@@ -100,73 +118,15 @@ class Launched:
             thread.start()
             self._outputs.append(thread)
 
+    def _is_over(self) -> bool:
+        over = self._process.poll() is not None
+        if over:
+            self._reader.finish()
+        return over
+
     def _join_outputs(self) -> None:
         for thread in self._outputs:
             thread.join(timeout=2)
-
-
-class _SessionContext:
-    """What a Pipes session asks of a context, of a whole run's or an op's.
-
-    It knows no assets: for an op with assets or checks, Dagster would else insist on results that pass
-    through the session.
-    """
-
-    has_assets_def = False
-    has_partition_key = False
-    retry_number = 0
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-        self.run_id: str = context.run_id
-        self.job_name: str = context.job_name
-        self.dagster_run = context.dagster_run
-        self.log = context.log
-
-    def get_step_execution_context(self) -> Any:
-        """Where an exception of the session would be told: on the step, or on the run."""
-        of_step = getattr(self._context, "get_step_execution_context", None)
-        return of_step() if of_step else self._context
-
-
-@contextmanager
-def launch(
-    connection: Connection,
-    arguments: Sequence[str],
-    context: Any,
-    *,
-    nodes: Sequence[str] | None = None,
-    stdout: Sequence[IO[str]] = (),
-    stderr: Sequence[IO[str]] = (),
-) -> Iterator[Launched]:
-    """Runs the executable for the length of the block; whatever ends the block ends it too.
-
-    `context` is that of an op, or of a whole run: where its log lines go.
-    """
-    path = _executable.find()
-    reader = EventReader()
-    with dg.open_pipes_session(
-        context=_SessionContext(context),  # type: ignore[arg-type]  # it has what is asked for
-        context_injector=dg.PipesTempFileContextInjector(),
-        message_reader=reader,
-        extras={"nodes": list(nodes)} if nodes is not None else {},
-    ) as session:
-        try:
-            process = subprocess.Popen(
-                [path, *arguments],
-                env={**connection.environ(), **session.get_bootstrap_env_vars(), STDIN_IS_HELD: "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        except OSError as error:
-            raise _executable.cannot_start(path, error) from None
-        launched = Launched(path, process, reader, context.log, connection.without_secrets)
-        launched.forward([sys.stdout, *stdout], [sys.stderr, *stderr])
-        try:
-            yield launched
-        finally:
-            launched.stop()
 
 
 def _copy(

@@ -94,21 +94,13 @@ class LosslessMessageReader(dg.PipesMessageReader):
             self._warn(f"a message could not be read ({type(error).__name__}: {error}): {_start_of(line)}")
 
 
-class EventReader(LosslessMessageReader):
-    """Puts what comes, as events, on a queue, which the launching thread empties: one writer to Dagster."""
+class EventQueue:
+    """What was told, as events, until the launching thread takes them: one writer to Dagster."""
 
     def __init__(self) -> None:
-        super().__init__(warn=lambda why: self.events.put(Unreadable(why)))
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._assembler = Assembler()
-
-    @contextmanager
-    def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
-        self._standard = handler
-        with super().read_messages(self) as params:
-            yield params
-        for event in self.take(0):  # `closed` at the latest, which Dagster looks for when the session ends
-            self.handle(event)
+        self._standard: Handler | None = None
 
     def handle_message(self, message: Mapping[str, Any]) -> None:
         for event in self._assembler.feed(message):
@@ -125,8 +117,25 @@ class EventReader(LosslessMessageReader):
             return taken
 
     def handle(self, event: Event) -> None:
-        if isinstance(event, Standard):
+        """Hands one of Dagster's own messages to Dagster's handler."""
+        if isinstance(event, Standard) and self._standard:
             self._standard.handle_message(event.message)
+
+
+class EventReader(EventQueue, LosslessMessageReader):
+    """Reads the channel of a process on this machine."""
+
+    def __init__(self) -> None:
+        EventQueue.__init__(self)
+        LosslessMessageReader.__init__(self, warn=lambda why: self.events.put(Unreadable(why)))
+
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
+        self._standard = handler
+        with super().read_messages(self) as params:
+            yield params
+        for event in self.take(0):  # `closed` at the latest, which Dagster looks for when the session ends
+            self.handle(event)
 
 
 def _start_of(line: bytes) -> str:

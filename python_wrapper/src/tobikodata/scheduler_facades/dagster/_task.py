@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from . import _executable, _pipes
+from . import _executable
 from ._environment import Environment
 from ._errors import MirrorBroken
 from ._events import sift, write_checks, yield_materializations
@@ -97,7 +97,7 @@ def _ask(context: dg.OpExecutionContext, environment: Environment, node: str) ->
     ]
     piece: Piece | None = None
     done: Done | None = None
-    with _pipes.launch(environment.connection, arguments, context) as launched:
+    with environment.launcher.launch(environment.connection, arguments, context) as launched:
         while not launched.ended:
             for event in launched.events():
                 if isinstance(event, RemoteRun):

@@ -1,0 +1,118 @@
+"""Follows a pod's log until the pod is over, across any number of streams, and hands on what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event as Flag
+from typing import Any, Callable
+
+import urllib3.exceptions
+from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
+from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
+
+from ._messages import Unreadable
+from ._pod_log import PodLog
+from ._reader import EventQueue
+
+# A stream that brings nothing for so long is opened again: it may have been cut without a word.
+QUIET_LIMIT_S = 30
+CONNECT_LIMIT_S = 10
+LONGEST_PAUSE_S = 3.0
+# How often the end of the log is asked for when the pod is over and the API server answers with errors.
+LAST_READS = 5
+
+
+class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
+    """`forward` gets the lines that are no messages: what the executable prints."""
+
+    def __init__(self, forward: Callable[[str], None]) -> None:
+        super().__init__()
+        self._forward = forward
+        self._log = PodLog()
+        # Why the log cannot be read and never will be.
+        self.refused: ApiException | None = None
+
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
+        self._standard = handler
+        yield {"stdio": "stderr"}
+
+    def follow(
+        self, core_api: Any, namespace: str, pod: str, container: str, over: Flag, cut: Callable[[], None]
+    ) -> None:
+        """Returns when `over` was set and all has been read. `cut` is called when a stream has ended."""
+        failures = idle = 0
+        while True:
+            # Asked before reading: all that was written before is then read.
+            last = over.is_set()
+            try:
+                idle = 0 if self._read(core_api, namespace, pod, container, follow=not last) else idle + 1
+                failures = 0
+            except ApiException as error:
+                if error.status == 404:
+                    return
+                if error.status == 403:
+                    self.refused = error
+                    cut()
+                    return
+                failures += 1
+            except (urllib3.exceptions.HTTPError, OSError):
+                failures += 1
+            if last and (not failures or failures >= LAST_READS):
+                if failures:
+                    self.events.put(Unreadable("the API server did not give the end of the pod's log"))
+                return
+            cut()
+            over.wait(min(LONGEST_PAUSE_S, 0.1 * 2 ** min(10, failures + idle)))
+
+    def _read(self, core_api: Any, namespace: str, pod: str, container: str, follow: bool) -> int:
+        """One stream, to its end. How many lines were new."""
+        # By hand, since the client's method has no `sinceTime`: `sinceSeconds` would need the node's clock.
+        query = [("container", container), ("timestamps", "true")]
+        query += [("follow", "true")] if follow else []
+        query += [("sinceTime", self._log.since)] if self._log.since else []
+        response = core_api.api_client.call_api(
+            "/api/v1/namespaces/{namespace}/pods/{name}/log",
+            "GET",
+            path_params={"namespace": namespace, "name": pod},
+            query_params=query,
+            header_params={"Accept": "*/*"},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+            _request_timeout=(CONNECT_LIMIT_S, QUIET_LIMIT_S),
+        )
+        stream = self._log.stream()
+        count = 0
+        try:
+            for chunk in response.stream():
+                for line in stream.feed(chunk):
+                    self._hear(line)
+                    count += 1
+            if not follow:
+                for line in stream.finish():
+                    self._hear(line)
+        finally:
+            response.close()
+        return count
+
+    def _hear(self, line: str) -> None:
+        message = _message_in(line)
+        if message is None:
+            self._forward(line)
+        elif self._standard and message.get("method") in ("opened", "closed"):
+            self._standard.handle_message(message)  # Dagster looks for them when the session ends, in this thread
+        else:
+            self.handle_message(message)
+
+
+def _message_in(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "__dagster_pipes_version" in message else None
