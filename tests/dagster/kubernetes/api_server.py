@@ -44,10 +44,10 @@ class ApiServer:
         self.secrets: dict[tuple[str, str], dict[str, str]] = {}
         self.namespaces = {"dagster", "default"}
         self.forbidden: set[tuple[str, str]] = set()
-        # Each stream of a log is reset after so many bytes, wherever that is.
-        self.cut_logs_after: int | None = None
-        # Each stream of a log stands still after so many bytes, without a word.
-        self.stall_logs_after: int | None = None
+        # The next streams of logs are reset, one after so many bytes each, wherever that is.
+        self.cuts: list[int] = []
+        # The next ones after these stand still there, without a word.
+        self.stalls: list[int] = []
         # So many of the next requests are answered like that.
         self.outage: list[int] = []
         self.requests: list[str] = []
@@ -193,6 +193,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, namespace: str, resource: str, query: dict[str, str]) -> None:
         field, _, wanted = query.get("fieldSelector", "").partition("=")
         pods = [pod for (space, _), pod in list(self.server.cluster.pods.items()) if space == namespace]
+        label, _, value = query.get("labelSelector", "").partition("=")
+        if label:
+            pods = [pod for pod in pods if (pod.body["metadata"].get("labels") or {}).get(label) == value]
         if resource == "pods":
             items = [pod.json() for pod in pods if field != "metadata.name" or pod.name == wanted]
         else:
@@ -222,23 +225,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/plain")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        sent = 0
-        cut, stall = cluster.cut_logs_after, cluster.stall_logs_after
+        cut = cluster.cuts.pop(0) if cluster.cuts else None
+        stall = cluster.stalls.pop(0) if cut is None and cluster.stalls else None
+        limit = cut if cut is not None else stall
         for data in pod.log.read(
             follow=query.get("follow") in ("true", "True"),
             stamps=query.get("timestamps") in ("true", "True"),
             since=_since(query),
             tail=int(query["tailLines"]) if "tailLines" in query else None,
         ):
-            if cut is not None and sent + len(data) > cut:
-                self._chunk(data[: cut - sent])
+            if limit is None:
+                self._chunk(data)
+            elif len(data) < limit:
+                self._chunk(data)
+                limit -= len(data)
+            else:
+                self._chunk(data[:limit])
+                if stall is not None:
+                    time.sleep(30)
                 return self._reset()
-            if stall is not None and sent + len(data) > stall:
-                self._chunk(data[: stall - sent])
-                time.sleep(60)
-                return self._reset()
-            self._chunk(data)
-            sent += len(data)
         self.wfile.write(b"0\r\n\r\n")
         return None
 

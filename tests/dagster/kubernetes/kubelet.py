@@ -42,6 +42,7 @@ class Pod:
         self._disruption: tuple[str, str] | None = None
         self._deleted_at: str | None = None
         self._oom = False
+        self._killed = False
         self._events: list[tuple[str, str, str]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._remove: Callable[[], object] = lambda: None
@@ -189,7 +190,7 @@ class Pod:
             stderr=subprocess.PIPE,
         )
         self._process = process
-        self.pid = _inner(process.pid) if self._locked_in() else process.pid
+        self.pid = _inner(process) if self._locked_in() else process.pid
         self.waiting_reason = None
         copies = [
             threading.Thread(target=self.log.copy, args=(stream, now), daemon=True)
@@ -200,7 +201,8 @@ class Pod:
         code = process.wait()
         for copy in copies:
             copy.join()
-        code = 128 - code if code < 0 else code
+        # `unshare` has a way of its own to tell that its child was killed.
+        code = 137 if self._killed else 128 - code if code < 0 else code
         reason = "OOMKilled" if self._oom else "Completed" if code == 0 else "Error"
         self._terminated = {"exitCode": code, "reason": reason}
         self.log.end()
@@ -233,6 +235,7 @@ class Pod:
 
     def _signal(self, number: int) -> None:
         if self.running and self.pid:
+            self._killed = self._killed or number == signal.SIGKILL
             try:
                 os.kill(self.pid, number)
             except ProcessLookupError:
@@ -246,16 +249,15 @@ def now(plus_s: float = 0.0) -> str:
     return f"{second:%Y-%m-%dT%H:%M:%S}.{nanoseconds % 1_000_000_000:09d}Z"
 
 
-def _inner(pid: int) -> int:
+def _inner(unshare: subprocess.Popen[bytes]) -> int:
     """The child of `unshare`, process 1 of its own name space."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
+    children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+    while unshare.poll() is None:
         found = children.read_text().split() if children.exists() else []
         if found:
             return int(found[0])
         time.sleep(0.005)
-    return pid
+    return unshare.pid
 
 
 def _may_unshare() -> bool:

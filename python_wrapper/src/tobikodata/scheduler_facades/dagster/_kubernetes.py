@@ -113,7 +113,7 @@ class KubernetesLauncher(Launcher):
         reader = PodReader(printed)
         spec = _pod_spec.pod_spec(self._spec, self.image, [_executable.NAME, *arguments], self.secret_name)
         container, *others = (each["name"] for each in spec["containers"])
-        client = WatchedPodClient(reader, container, self._start_timeout, **self._options)
+        client = WatchedPodClient(reader, container, self._start_timeout, context.instance, **self._options)
         launched = _Pod(client, reader, printed, context.log)
         launched.start(
             context=SessionContext(context, log=_Queued(reader)),
@@ -135,9 +135,11 @@ class KubernetesLauncher(Launcher):
         return given if urlsplit(connection.base_url).password else {**given, "TCLOUD_BASE_URL": connection.base_url}
 
     def _meta_of(self, context: Any) -> dict[str, Any]:
+        from ._pod_leftovers import COMPONENT_LABEL, RUN_ID_LABEL
+
         labels = {
-            "app.kubernetes.io/component": _executable.NAME,
-            "dagster/run-id": context.run_id,
+            COMPONENT_LABEL: _executable.NAME,
+            RUN_ID_LABEL: context.run_id,
             **(self._meta.get("labels") or {}),
         }
         return {**self._meta, "labels": labels}

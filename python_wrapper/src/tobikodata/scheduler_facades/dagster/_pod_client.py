@@ -19,8 +19,11 @@ import urllib3.exceptions
 from dagster_k8s import PipesK8sClient
 from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
 
+import dagster as dg
+
 from ._errors import TobikoFacadeError
 from ._messages import Said
+from ._pod_leftovers import clear_leftovers
 from ._pod_reader import PodReader
 from ._pod_state import DELETED, PodState, state_of
 
@@ -46,11 +49,14 @@ class PodTrouble(TobikoFacadeError):
 class WatchedPodClient(PipesK8sClient):
     """Follows the pod's log and state at once, until the pod is over. One launch."""
 
-    def __init__(self, reader: PodReader, container: str, start_limit_s: float, **options: Any) -> None:
+    def __init__(
+        self, reader: PodReader, container: str, start_limit_s: float, instance: dg.DagsterInstance, **options: Any
+    ) -> None:
         super().__init__(message_reader=reader, **options)
         self._reader = reader
         self._container = container
         self._start_limit_s = start_limit_s
+        self._instance = instance
         self._core_api: Any = None
         self._woken = Flag()
         self._stopped = False
@@ -79,6 +85,8 @@ class WatchedPodClient(PipesK8sClient):
         """In the place of the stock client's: what it does between creating the pod and waiting for its end."""
         self._core_api, self.namespace, self.pod = client.core_api, namespace, pod_name
         self._say(logging.INFO, f"launched in pod {pod_name}, namespace {namespace}")
+        for name in clear_leftovers(client.core_api, namespace, self._instance):
+            self._say(logging.INFO, f"deleted the pod {name}, which the killed worker of an ended run had left")
         over = Flag()
         follower = Thread(
             target=self._reader.follow,

@@ -18,7 +18,7 @@ OVERLAP_S = 5
 # As the kubelet writes it: always nine digits, in UTC or in the node's own zone.
 _STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) (.*)", re.DOTALL)
 
-_KEPT_LINES = 20_000
+KEPT_LINES = 20_000
 
 
 class PodLog:
@@ -27,6 +27,7 @@ class PodLog:
     def __init__(self) -> None:
         self._newest_ns = 0
         self._seen: Counter[tuple[int, int]] = Counter()
+        self._forget_at = KEPT_LINES
         self._second = (b"", 0)
 
     @property
@@ -52,7 +53,7 @@ class PodLog:
             return None
         self._seen[key] += 1
         self._newest_ns = max(self._newest_ns, stamp_ns)
-        if len(self._seen) > _KEPT_LINES:
+        if len(self._seen) > self._forget_at:
             self._forget()
         return stamped[4]
 
@@ -67,6 +68,8 @@ class PodLog:
         """Lines that no later stream brings again."""
         oldest = self._newest_ns - 2 * OVERLAP_S * 1_000_000_000
         self._seen = Counter({key: count for key, count in self._seen.items() if key[0] >= oldest})
+        # However many came within that time: looked through only so often that it costs nothing.
+        self._forget_at = max(KEPT_LINES, 2 * len(self._seen))
 
 
 class LogStream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event as Flag
@@ -20,8 +21,8 @@ from ._reader import EventQueue
 QUIET_LIMIT_S = 30
 CONNECT_LIMIT_S = 10
 LONGEST_PAUSE_S = 3.0
-# How often the end of the log is asked for when the pod is over and the API server answers with errors.
-LAST_READS = 5
+# How long the end of the log is asked for in vain when the pod is over and the API server answers with errors.
+LAST_READ_LIMIT_S = 45
 
 
 class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
@@ -31,6 +32,7 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
         super().__init__()
         self._forward = forward
         self._log = PodLog()
+        self._lines = 0
         # Why the log cannot be read and never will be.
         self.refused: ApiException | None = None
 
@@ -44,11 +46,15 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
     ) -> None:
         """Returns when `over` was set and all has been read. `cut` is called when a stream has ended."""
         failures = idle = 0
+        given_up_at: float | None = None
         while True:
             # Asked before reading: all that was written before is then read.
             last = over.is_set()
+            before = self._lines
             try:
-                idle = 0 if self._read(core_api, namespace, pod, container, follow=not last) else idle + 1
+                self._read(core_api, namespace, pod, container, follow=not last)
+                if last:
+                    return
                 failures = 0
             except ApiException as error:
                 if error.status == 404:
@@ -60,15 +66,22 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
                 failures += 1
             except (urllib3.exceptions.HTTPError, OSError):
                 failures += 1
-            if last and (not failures or failures >= LAST_READS):
-                if failures:
+            if self._lines > before:
+                failures = idle = 0
+                given_up_at = None
+            else:
+                idle += 1
+            if last:
+                given_up_at = given_up_at or time.monotonic() + LAST_READ_LIMIT_S
+                if time.monotonic() > given_up_at:
                     self.events.put(Unreadable("the API server did not give the end of the pod's log"))
-                return
+                    return
             cut()
-            over.wait(min(LONGEST_PAUSE_S, 0.1 * 2 ** min(10, failures + idle)))
+            pause_s = min(LONGEST_PAUSE_S, 0.1 * 2 ** min(10, max(failures, idle)))
+            time.sleep(pause_s) if last else over.wait(pause_s)
 
-    def _read(self, core_api: Any, namespace: str, pod: str, container: str, follow: bool) -> int:
-        """One stream, to its end. How many lines were new."""
+    def _read(self, core_api: Any, namespace: str, pod: str, container: str, follow: bool) -> None:
+        """One stream, to its end."""
         # By hand, since the client's method has no `sinceTime`: `sinceSeconds` would need the node's clock.
         query = [("container", container), ("timestamps", "true")]
         query += [("follow", "true")] if follow else []
@@ -85,20 +98,18 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
             _request_timeout=(CONNECT_LIMIT_S, QUIET_LIMIT_S),
         )
         stream = self._log.stream()
-        count = 0
         try:
             for chunk in response.stream():
                 for line in stream.feed(chunk):
                     self._hear(line)
-                    count += 1
             if not follow:
                 for line in stream.finish():
                     self._hear(line)
         finally:
             response.close()
-        return count
 
     def _hear(self, line: str) -> None:
+        self._lines += 1
         message = _message_in(line)
         if message is None:
             self._forward(line)
