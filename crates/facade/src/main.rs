@@ -62,7 +62,15 @@ fn main() -> ExitCode {
         Command::Serve(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
         _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
     };
-    let outcome = runtime.context("cannot start").and_then(|runtime| runtime.block_on(run(cli.command)));
+    let is_server = matches!(&cli.command, Command::Serve(_));
+    let outcome = runtime.context("cannot start").and_then(|runtime| {
+        let outcome = runtime.block_on(run(cli.command));
+        if !is_server {
+            // Who was asked to stop does so at once: a name that is still being looked up would take its seconds.
+            runtime.shutdown_background();
+        }
+        outcome
+    });
     match outcome {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -28,6 +28,8 @@ const LONGEST_NOTE: usize = ROOM / 2;
 
 pub struct Pipes {
     context: PipesContext<DefaultWriter>,
+    /// How many messages were told, `opened` aside: the last one says so, and whoever heard fewer knows it.
+    told: u64,
 }
 
 type Metadata = HashMap<&'static str, PipesMetadataValue>;
@@ -42,7 +44,7 @@ impl Pipes {
             return Err(Usage::new(format!("{DAGSTER_PIPES_CONTEXT_ENV_VAR} is missing beside {DAGSTER_PIPES_MESSAGES_ENV_VAR}: was this launched by Dagster Pipes")).into());
         }
         let context = open_dagster_pipes().context("cannot open the channel to Dagster")?;
-        Ok(Some(Self { context }))
+        Ok(Some(Self { context, told: 0 }))
     }
 
     pub fn job_nodes(&self) -> Vec<String> {
@@ -56,6 +58,7 @@ impl Pipes {
         if let Some(materialization) = &task.materialization {
             let key = wire_key(&materialization.key);
             let metadata = with_room_for(&[&key], materialized(materialization));
+            self.told += 1;
             self.context.report_asset_materialization(&key, metadata, None)?;
         }
         for check in &task.checks {
@@ -65,6 +68,7 @@ impl Pipes {
             };
             let key = wire_key(&check.key);
             let metadata = with_room_for(&[&key, &check.name], checked(check));
+            self.told += 1;
             self.context.report_asset_check(&check.name, check.passed, &key, &severity, metadata)?;
         }
         self.custom(json!({
@@ -87,6 +91,7 @@ impl Pipes {
 
     fn custom(&mut self, mut payload: Value) -> Result<()> {
         fit(&mut payload);
+        self.told += 1;
         self.context.report_custom_message(payload)?;
         Ok(())
     }
@@ -109,6 +114,7 @@ impl Reporter for Pipes {
             Event::Task(task) => self.task(task),
             Event::Note(level, text) => {
                 let text = fitting(text, LONGEST_NOTE);
+                self.told += 1;
                 let logger = &mut self.context.logger;
                 let written = match level {
                     Level::Info => logger.info(&text),
@@ -124,6 +130,7 @@ impl Reporter for Pipes {
                 "link": done.link,
                 "tasks": done.tasks,
                 "requests": done.requests,
+                "messages": self.told,
             })),
         };
         told.context("cannot write to the channel to Dagster")
@@ -311,7 +318,7 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             let Value::Object(parameters) = json!({"path": file.path()}) else { unreachable!() };
             let context = PipesContext::new(Default::default(), parameters, &DefaultWriter::new()).unwrap();
-            let mut pipes = Pipes { context };
+            let mut pipes = Pipes { context, told: 0 };
             let node = task.node.clone();
             pipes.tell(&Event::Task(Box::new(task))).unwrap();
             pipes.tell(&Event::Note(Level::Info, note)).unwrap();

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Union
 
 import dagster as dg
@@ -129,6 +129,7 @@ class Assembler:
     def __init__(self) -> None:
         self._materializations: list[Materialization] = []
         self._checks: list[CheckResult] = []
+        self._heard = 0
 
     def feed(self, message: Mapping[str, Any]) -> list[Event]:
         try:
@@ -137,7 +138,10 @@ class Assembler:
             return [Unreadable(f"{type(error).__name__}: {error} in {_shortened(json.dumps(message))}")]
 
     def _read(self, method: str, params: Mapping[str, Any], message: Mapping[str, Any]) -> list[Event]:
-        if method in ("opened", "closed", "log"):
+        if method in ("opened", "closed"):
+            return [Standard(message)]
+        self._heard += 1
+        if method == "log":
             return [Standard(message)]
         if method == "report_asset_materialization":
             self._materializations.append(
@@ -170,8 +174,15 @@ class Assembler:
             return self._close_piece(payload)
         if kind == "done":
             more = {name: payload.get(name) for name in ("run_id", "reason", "link", "tasks", "requests")}
-            return [Done(payload["outcome"], **more)]
+            return [self._complete(Done(payload["outcome"], **more), payload.get("messages"))]
         return [Unreadable(f"unknown custom message {_shortened(json.dumps(payload))}")]
+
+    def _complete(self, done: Done, told: int | None) -> Done:
+        """The last word says how many there were before it."""
+        heard = self._heard - 1
+        if not done.told_all or told is None or told == heard:
+            return done
+        return replace(done, outcome="gave_up", reason=f"{told} messages were sent and {heard} arrived")
 
     def _close_piece(self, payload: Mapping[str, Any]) -> list[Event]:
         materializations, self._materializations = tuple(self._materializations), []
