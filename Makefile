@@ -20,7 +20,9 @@ UPGRADED := $(ENVS)/upgraded
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -type f -not -path '*/tests/*')
 PYTHON_SOURCES := $(shell find python_wrapper -type f -not -name '*.pyc')
-PYTHON_CODE := python_wrapper tests examples
+PYTHON_CODE := python_wrapper tests examples setup
+MANIFESTS := $(addprefix examples/kubernetes/,namespace.yaml secret.yaml rbac.yaml)
+IMAGE := tobiko-facade:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 .PHONY: help
 help: ## Say what there is
@@ -103,6 +105,7 @@ check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types
 	$(TOOLS)/ruff check --quiet $(PYTHON_CODE)
 	$(TOOLS)/ruff format --check --quiet $(PYTHON_CODE)
 	cd python_wrapper && ../$(NEWEST)/bin/python -m mypy src/tobikodata
+	$(TOOLS)/kubernetes-validate --strict --quiet $(MANIFESTS)
 	@echo "check: all is well"
 
 .PHONY: fmt
@@ -119,6 +122,13 @@ audit: ## Advisories, licences and sources of the Rust dependencies; builds carg
 .PHONY: wheel
 wheel: $(TOOLS)/.ready ## Build the wheel for users into dist/
 	cd python_wrapper && ../$(TOOLS)/maturin build --release --locked --out ../dist
+
+.PHONY: image
+image: ## Write the container image into dist/, as the Dockerfile builds it, without a Docker engine
+	@setup/debian.sh python:ensurepip=python3-venv cc=gcc strip=binutils
+	cargo build --release --locked --quiet --package facade
+	setup/image/root.sh target/release/tobiko-facade dist/image
+	@python3 setup/image/archive.py dist/image dist/tobiko-facade-image.tar $(IMAGE)
 
 .PHONY: clean
 clean: ## Remove all that make made
