@@ -31,7 +31,7 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 def main() -> None:
     root, archive, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     layer = layer_of(root)
-    packed = gzip.compress(layer, mtime=0)
+    packed = gzip.compress(layer, 6, mtime=0)
     config = encoded(
         {
             "architecture": MACHINES.get(platform.machine(), platform.machine()),
