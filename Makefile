@@ -61,6 +61,11 @@ test-long: $(OLDEST)/.wheel $(NEWEST)/.wheel ## Many more random scenarios and o
 	$(SEARCH) $(OLDEST)/bin/python -m pytest -q $(SEARCHING)
 	$(SEARCH) $(NEWEST)/bin/python -m pytest -q $(SEARCHING)
 
+# Of tests/dagster/kubernetes/cluster.py: KUBECONFIG_TEST, KUBERNETES_TEST_IMAGE, KUBERNETES_TEST_HOST say which.
+.PHONY: test-cluster
+test-cluster: $(NEWEST)/.wheel ## The Kubernetes tests on a real cluster, by hand
+	$(NEWEST)/bin/python -m pytest -q tests/dagster/kubernetes
+
 .PHONY: test-upgrade
 test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
 	ORIGINAL_PYTHON=$(abspath $(PUBLIC_CLIENT))/bin/python $(UPGRADED)/bin/python -m pytest -q tests/upgrade

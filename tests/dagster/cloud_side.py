@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 import urllib.error
@@ -12,6 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+# Pods of a real cluster need an address of this machine that they can reach.
+HOST = os.environ.get("KUBERNETES_TEST_HOST", "127.0.0.1")
 CLIENT_ID = "dagster-client"
 CLIENT_SECRET = "s3cr3t-of-the-client-7f3a"
 
@@ -63,7 +66,7 @@ class Cloud:
                 self._executable,
                 "serve",
                 "--quiet",
-                f"--listen=127.0.0.1:{self._port}",
+                f"--listen={HOST}:{self._port}",
                 f"--database={self._folder / 'cloud.db'}",
             ],
             env={**self._environ, **secrets},

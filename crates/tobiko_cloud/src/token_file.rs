@@ -1,5 +1,6 @@
 //! The token that processes with the same credentials share: one file for each token URL, client and scope.
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -81,11 +82,12 @@ impl TokenFile {
         };
         let written =
             serde_json::to_vec(&content).map_err(Into::into).and_then(|bytes| private_file::write(&self.path, &bytes));
-        if let Err(error) = written {
-            warn_once(format!(
-                "the token is not kept for other processes: cannot write {}: {error}",
-                self.path.display()
-            ));
+        let Err(error) = written else { return };
+        let why = format!("the token is not kept for other processes: cannot write {}: {error}", self.path.display());
+        match error.kind() {
+            // A container is like that on purpose, and has no other processes.
+            io::ErrorKind::ReadOnlyFilesystem => tracing::debug!("{why}"),
+            _ => warn_once(why),
         }
     }
 }

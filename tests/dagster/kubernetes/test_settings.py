@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -74,3 +75,11 @@ def test_refused_at_once(options: dict[str, Any], said: str) -> None:
 
 def test_no_secret_is_shown() -> None:
     assert repr(KubernetesLauncher("image:1", secret_name="s")) == "KubernetesLauncher('image:1', namespace=None)"
+
+
+def test_the_names_of_the_jobs_nodes_are_passed_on_as_long_as_linux_takes_them() -> None:
+    dice = random.Random(1)
+    few, many = ([f"node_{dice.randrange(10**12)}" for _ in range(count)] for count in (3_000, 30_000))
+    assert _kubernetes._extras(few) == {"nodes": few}
+    assert _kubernetes._extras(many) == {}
+    assert _kubernetes._extras(None) == {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ._pod_reader import PodReader
 
 STOP_LIMIT_S = 8.0
+# In bytes, packed as Pipes does it; the rest of the context is small.
+LONGEST_EXTRAS = 120 * 1024
 
 # What the pod gets of this process's environment: settings that are no secrets.
 PASSED_ON = (
@@ -122,7 +126,7 @@ class KubernetesLauncher(Launcher):
             base_pod_meta=self._meta_of(context),
             base_pod_spec=spec,
             ignore_containers=set(others),
-            extras={"nodes": list(nodes)} if nodes is not None else {},
+            extras=_extras(nodes),
         )
         try:
             yield launched
@@ -146,6 +150,16 @@ class KubernetesLauncher(Launcher):
 
     def __repr__(self) -> str:
         return f"KubernetesLauncher({self.image!r}, namespace={self.namespace!r})"
+
+
+def _extras(nodes: Sequence[str] | None) -> dict[str, Any]:
+    """For the Pipes context, which goes into the pod as a variable: Linux takes none of more than 128 KiB.
+
+    Without its names, the executable cannot tell of the nodes that the job knows and the cloud does not any more.
+    """
+    extras = {"nodes": list(nodes or ())}
+    packed = zlib.compress(json.dumps(extras).encode())
+    return extras if nodes and len(packed) * 4 // 3 < LONGEST_EXTRAS else {}
 
 
 class _Pod(Launched):
