@@ -182,6 +182,7 @@ async fn state(State(scripted): State<Arc<Scripted>>, Query(query): Query<StateQ
         Ok((Value::from(runs), dags))
     });
     let (mut runs, environments) = found.await?;
+    let (received, sent) = scripted.traffic.bytes();
     with_odd_statuses(&mut runs, |id| scripted.player.odd_status(id));
     Ok(Json(json!({
         "now_s": scripted.clock.now_s(),
@@ -192,6 +193,7 @@ async fn state(State(scripted): State<Arc<Scripted>>, Query(query): Query<StateQ
         "runs": runs,
         "faults": scripted.faults.shown(),
         "requests": scripted.counts(),
+        "bytes": {"received": received, "sent": sent},
     })))
 }
 

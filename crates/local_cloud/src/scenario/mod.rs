@@ -55,6 +55,7 @@ struct Scripted {
     faults: Faults,
     /// Requests by method and path, ids left out.
     requests: Mutex<BTreeMap<String, u64>>,
+    traffic: Arc<wire::Traffic>,
 }
 
 impl Scripted {
@@ -93,6 +94,7 @@ pub async fn serve_scenario(
         player: Player::new(Arc::clone(&store), clock, &scenario),
         faults: Faults::new(scenario.seed),
         requests: Mutex::default(),
+        traffic: Arc::default(),
     });
     for rule in &scenario.faults {
         scripted.faults.add(rule.clone(), 0.0);
@@ -106,7 +108,7 @@ pub async fn serve_scenario(
         let scripted = Arc::clone(&scripted);
         move || scripted.faults.refuse(scripted.clock.now_s())
     };
-    let gate = wire::Gate::new(listener, is_shut)?;
+    let gate = wire::Gate::new(listener, is_shut, Arc::clone(&scripted.traffic))?;
     let (stop, stopped) = channel(());
     let server = axum::serve(gate, misbehaving).with_graceful_shutdown(asked_to_end(stopped));
     let control = axum::serve(control, control::routes(Arc::clone(&scripted)));

@@ -1,9 +1,9 @@
-//! Connections that can be broken on purpose, and a listener that can go away for a while.
+//! Connections that can be broken on purpose and whose bytes are counted, and a listener that can go away for a while.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -51,18 +51,33 @@ impl<F: Fn() -> bool + Send + 'static> Connected<IncomingStream<'_, Gate<F>>> fo
     }
 }
 
+/// Bytes that came and went, headers included, over all connections.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Traffic {
+    /// (received, sent)
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
+    }
+}
+
 /// Listens, except while `is_shut` says so: then there is nothing at the address.
 pub(super) struct Gate<F> {
     listener: Option<TcpListener>,
     address: SocketAddr,
     is_shut: F,
+    traffic: Arc<Traffic>,
     connections: Vec<Weak<Breaker>>,
 }
 
 impl<F: Fn() -> bool + Send + 'static> Gate<F> {
-    pub fn new(listener: TcpListener, is_shut: F) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, is_shut: F, traffic: Arc<Traffic>) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { listener: Some(listener), address, is_shut, connections: Vec::new() })
+        Ok(Self { listener: Some(listener), address, is_shut, traffic, connections: Vec::new() })
     }
 
     fn shut(&mut self) {
@@ -95,7 +110,7 @@ impl<F: Fn() -> bool + Send + 'static> Listener for Gate<F> {
                     let breaker = Arc::new(Breaker::default());
                     self.connections.retain(|weak| weak.strong_count() > 0);
                     self.connections.push(Arc::downgrade(&breaker));
-                    return (Wire { stream, breaker }, from);
+                    return (Wire { stream, breaker, traffic: Arc::clone(&self.traffic) }, from);
                 }
                 Ok(Err(error)) => {
                     tracing::debug!("a connection could not be accepted: {error}");
@@ -111,10 +126,11 @@ impl<F: Fn() -> bool + Send + 'static> Listener for Gate<F> {
     }
 }
 
-/// A connection with a breaker in it.
+/// A connection with a breaker and a meter in it.
 pub(super) struct Wire {
     stream: TcpStream,
     breaker: Arc<Breaker>,
+    traffic: Arc<Traffic>,
 }
 
 impl Wire {
@@ -139,14 +155,21 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         *self.breaker.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
         self.check()?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.traffic.received.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        polled
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Ok(written)) = polled {
+            self.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

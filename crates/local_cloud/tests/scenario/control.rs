@@ -53,5 +53,7 @@ async fn it_counts_requests_and_faults() {
     let state = cloud.state().await;
     let counts = json!({"GET /api/v1/runs": 2, "GET /api/v1/runs/*": 2, "GET /api/v1/dags/*": 1});
     assert_eq!(state["requests"], counts);
+    let bytes = |way: &str| state["bytes"][way].as_u64().expect("a number");
+    assert!(bytes("received") > 5 * 50 && bytes("sent") > 5 * 100, "{}", state["bytes"]);
     assert_eq!((&state["faults"][0]["met"], &state["faults"][0]["done"]), (&json!(5), &json!(1)));
 }
