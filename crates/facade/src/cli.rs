@@ -149,7 +149,7 @@ pub struct MirrorArgs {
     /// Only this model or standalone audit, as the cloud names it
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// Time between two looks at the run, in seconds
+    /// Longest time between two looks at the run, in seconds; a fifth of it while things change
     #[arg(long, env = "TOBIKO_FACADE_POLL_INTERVAL_S", hide_env_values = true, default_value = "5", value_name = "SECONDS", value_parser = seconds)]
     pub poll_interval: f64,
     /// How long the cloud may be out of reach before this gives up, in seconds

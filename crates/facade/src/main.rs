@@ -14,6 +14,7 @@ mod sync;
 mod test_messages;
 
 mod insist;
+mod pace;
 mod stop;
 
 mod manifest;

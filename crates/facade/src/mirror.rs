@@ -1,4 +1,5 @@
-//! `tobiko-facade mirror`: follows one remote run to its end. Two requests a look, whatever the number of tasks.
+//! `tobiko-facade mirror`: follows one remote run to its end. Two requests a look, whatever the number of tasks; when the
+//! next look is, is decided in `pace`.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::events::{Done, DoneAs, Event, Level, RunFound};
 use crate::exit::NotFound;
 use crate::insist::Insistence;
 use crate::manifest::Manifest;
+use crate::pace::Pace;
 use crate::poll::newest;
 use crate::report::Reporter;
 use crate::verdict::how_it_ended;
@@ -27,7 +29,7 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     let insistence = Insistence { give_up_after: Duration::from_secs_f64(args.give_up_after), interval };
     let environment = args.cloud.environment.as_str();
 
-    let run = insistence.ask(reporter, async || choose(client, args).await).await?;
+    let mut run = insistence.ask(reporter, async || choose(client, args).await).await?;
     let dag = insistence
         .ask(reporter, async || client.dag(environment).await.context("cannot get the environment's DAG"))
         .await?;
@@ -43,18 +45,34 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     }
     reporter.tell(&Event::Run(found(&run, environment, watcher.tasks())))?;
 
-    let run_id = run.run_id.clone();
-    let run = loop {
-        let (run, evaluations) = insistence.ask(reporter, async || look(client, &run_id).await).await?;
-        for event in watcher.look(&run, &evaluations, args.node.is_none()) {
-            reporter.tell(&event)?;
+    // A look is the run first and then its evaluations: those of a run that has ended are final.
+    let mut pace = Pace::new(interval);
+    let mut fetched_before = client.fetching();
+    loop {
+        let ask = async || client.run_evaluations(&run.run_id, None).await.context("cannot get the run's evaluations");
+        let evaluations = insistence.ask(reporter, ask).await?;
+        let events = watcher.look(&run, &evaluations, args.node.is_none());
+        for event in &events {
+            reporter.tell(event)?;
         }
         let is_told = args.node.is_some() && watcher.decided() == watcher.tasks();
         if run.ended() || is_told {
-            break run;
+            break;
         }
-        tokio::time::sleep(interval).await;
-    };
+        let fetching = client.fetching() - fetched_before;
+        let wait = pace.after(!events.is_empty(), fetching);
+        tracing::debug!(
+            "looked at run {}: {} evaluations in {:.3} s, {} events; next in {:.2} s",
+            run.run_id,
+            evaluations.len(),
+            fetching.as_secs_f64(),
+            events.len(),
+            wait.as_secs_f64()
+        );
+        tokio::time::sleep(wait).await;
+        fetched_before = client.fetching();
+        run = insistence.ask(reporter, async || again(client, &run.run_id).await).await?;
+    }
     // One node tells its own truth only.
     let is_good = args.node.is_some() || run.ended_well();
     Ok(Done {
@@ -67,12 +85,9 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     })
 }
 
-/// The run first and then its evaluations: those of a run that has ended are final.
-async fn look(client: &Client, run_id: &str) -> Result<(Run, Vec<tobiko_cloud::Evaluation>)> {
+async fn again(client: &Client, run_id: &str) -> Result<Run> {
     let run = client.run(run_id).await.context("cannot get the run")?;
-    let run = run.ok_or_else(|| NotFound(format!("the cloud does not know the run {run_id} any more")))?;
-    let evaluations = client.run_evaluations(run_id, None).await.context("cannot get the run's evaluations")?;
-    Ok((run, evaluations))
+    run.ok_or_else(|| NotFound(format!("the cloud does not know the run {run_id} any more")).into())
 }
 
 async fn choose(client: &Client, args: &MirrorArgs) -> Result<Run> {

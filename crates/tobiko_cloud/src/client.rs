@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -33,6 +33,7 @@ pub struct Client {
     http: reqwest::Client,
     auth: Auth,
     requests: AtomicU64,
+    fetching_us: AtomicU64,
     /// For each list call that is known to hold back records: the limit that brought them all.
     larger_limits: Mutex<HashMap<&'static str, u32>>,
 }
@@ -47,6 +48,7 @@ impl Client {
             limits: settings.limits,
             http,
             requests: AtomicU64::new(0),
+            fetching_us: AtomicU64::new(0),
             larger_limits: Mutex::default(),
         })
     }
@@ -99,6 +101,11 @@ impl Client {
     /// Requests sent to the API so far, retries counted, those for tokens not.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// How long the API took for its answers so far. What was not answered, and waits between retries, do not count.
+    pub fn fetching(&self) -> Duration {
+        Duration::from_micros(self.fetching_us.load(Ordering::Relaxed))
     }
 
     /// The URL of a call; `None` when it can name nothing.
@@ -172,11 +179,13 @@ impl Client {
             self.requests.fetch_add(1, Ordering::Relaxed);
             let started = Instant::now();
             let answer = get(&self.http, url, &bearer.secret).await?;
+            let took = started.elapsed();
+            self.fetching_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
             tracing::debug!(
                 "GET {url}: {} with {} bytes in {:.3} s",
                 answer.status,
                 answer.body.len(),
-                started.elapsed().as_secs_f64()
+                took.as_secs_f64()
             );
             match read(&answer, url, &bearer.secret)? {
                 Meaning::Records(records) => return Ok(records),

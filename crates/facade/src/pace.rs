@@ -1,0 +1,85 @@
+//! How long a mirror waits between two looks at a run: a short while when things change, longer when nothing does, and
+//! longer where a look is much work for the cloud.
+
+use std::time::Duration;
+
+/// While things change, a wait is this part of the longest.
+const SHORTEST: f64 = 0.2;
+
+/// While nothing changes, each wait is so much longer than the one before.
+const GROWTH: f64 = 1.5;
+
+/// Fetching takes no more than this part of the time.
+const MOST_FETCHING: f64 = 0.05;
+
+/// A cloud that is slow for once must not make a mirror blind: where fetching alone decides, a wait ends here.
+const LONGEST_FOR_FETCHING: Duration = Duration::from_secs(120);
+
+/// The waits of one mirror.
+#[derive(Debug)]
+pub struct Pace {
+    longest: Duration,
+    calm: Duration,
+}
+
+impl Pace {
+    /// `longest` is the time between two looks while nothing changes.
+    pub fn new(longest: Duration) -> Self {
+        Self { longest, calm: Duration::ZERO }
+    }
+
+    /// The wait after a look that found `news` or none, for whose answers the cloud took `fetching`.
+    pub fn after(&mut self, news: bool, fetching: Duration) -> Duration {
+        self.calm = calm(self.longest, self.calm, news);
+        self.calm.max(for_fetching(fetching))
+    }
+}
+
+/// The wait as far as the run decides it; `before` was the last one.
+fn calm(longest: Duration, before: Duration, news: bool) -> Duration {
+    let shortest = longest.mul_f64(SHORTEST);
+    if news { shortest } else { before.mul_f64(GROWTH).clamp(shortest, longest) }
+}
+
+/// The wait that it takes for fetching to be no more than its part of the time.
+fn for_fetching(fetching: Duration) -> Duration {
+    fetching.mul_f64((1.0 - MOST_FETCHING) / MOST_FETCHING).min(LONGEST_FOR_FETCHING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits in milliseconds after looks: `!` found news, `.` none.
+    #[track_caller]
+    fn check(longest_ms: u64, looks: &str, fetching_ms: u64, expected: &[u128]) {
+        let mut pace = Pace::new(Duration::from_millis(longest_ms));
+        let waits: Vec<u128> =
+            looks.chars().map(|look| pace.after(look == '!', Duration::from_millis(fetching_ms)).as_millis()).collect();
+        assert_eq!(waits, expected, "{looks}");
+    }
+
+    #[test]
+    fn quick_while_things_change_slower_while_nothing_does() {
+        check(5_000, "!!!", 0, &[1_000, 1_000, 1_000]);
+        check(5_000, "!......", 0, &[1_000, 1_500, 2_250, 3_375, 5_000, 5_000, 5_000]);
+        check(5_000, "!....!.", 0, &[1_000, 1_500, 2_250, 3_375, 5_000, 1_000, 1_500]);
+        check(5_000, "..", 0, &[1_000, 1_500]);
+        check(60_000, "!........", 0, &[12_000, 18_000, 27_000, 40_500, 60_000, 60_000, 60_000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn a_large_answer_is_asked_for_less_often() {
+        check(5_000, "!", 40, &[1_000]);
+        check(5_000, "!.!", 100, &[1_900, 1_900, 1_900]);
+        check(5_000, "!.", 1_000, &[19_000, 19_000]);
+        check(5_000, "!.", 60_000, &[120_000, 120_000]);
+    }
+
+    #[test]
+    fn what_a_slow_answer_cost_is_forgotten() {
+        let mut pace = Pace::new(Duration::from_secs(5));
+        assert_eq!(pace.after(true, Duration::from_secs(1)), Duration::from_secs(19));
+        assert_eq!(pace.after(true, Duration::from_millis(10)), Duration::from_secs(1));
+    }
+}
