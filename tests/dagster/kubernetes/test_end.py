@@ -85,7 +85,7 @@ from dagster._core.execution.api import execute_run
 from tobikodata.scheduler_facades.dagster import KubernetesLauncher, SQLMeshEnterpriseDagster
 
 launcher = KubernetesLauncher(
-    os.environ["IMAGE"], namespace="dagster", secret_name="tobiko-cloud", kubeconfig_file=os.environ["KUBE"],
+    os.environ["IMAGE"], namespace=os.environ["NAMESPACE"], secret_name="tobiko-cloud", kubeconfig_file=os.environ["KUBE"],
     poll_interval=0.5, base_pod_spec={"activeDeadlineSeconds": int(os.environ["DEADLINE_S"])},
 )
 sqlmesh = SQLMeshEnterpriseDagster(url=os.environ["TCLOUD_BASE_URL"], launcher=launcher)
@@ -104,6 +104,7 @@ def test_a_worker_that_is_killed_leaves_a_pod_that_ends_by_itself(
     environ = {
         **os.environ,
         "IMAGE": cluster.image,
+        "NAMESPACE": cluster.namespace,
         "KUBE": str(cluster.kubeconfig),
         "DEADLINE_S": str(deadline_s),
     }

@@ -112,7 +112,7 @@ def test_an_end_of_the_log_that_cannot_be_had_fails_the_run(
     stand_in.cuts = [1000] * 10_000
     result = run_job(load_on(), instance)
     assert result.status == "FAILURE"
-    assert "did not give the end of the pod's log" in result.log()
+    assert "did not give the end of the pod's log" in result.run_failure()
 
 
 def test_a_stream_that_stands_still_is_taken_up_again(

@@ -102,6 +102,9 @@ class WatchedPodClient(PipesK8sClient):
             over.set()
             if follower.ident and not self._stopped:
                 follower.join(DRAIN_LIMIT_S)
+        if self._reader.is_incomplete or follower.is_alive():
+            self.trouble = PodTrouble("the API server did not give the end of the pod's log")
+            raise self.trouble
         if self.exit_code != 0:
             raise PodTrouble(f"exit code {self.exit_code}")  # past the stock client's wait, which knows no more
         yield

@@ -13,7 +13,6 @@ import urllib3.exceptions
 from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
 from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
 
-from ._messages import Unreadable
 from ._pod_log import PodLog
 from ._reader import EventQueue
 
@@ -35,6 +34,7 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
         self._lines = 0
         # Why the log cannot be read and never will be.
         self.refused: ApiException | None = None
+        self.is_incomplete = False
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
@@ -74,7 +74,7 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
             if last:
                 given_up_at = given_up_at or time.monotonic() + LAST_READ_LIMIT_S
                 if time.monotonic() > given_up_at:
-                    self.events.put(Unreadable("the API server did not give the end of the pod's log"))
+                    self.is_incomplete = True
                     return
             cut()
             pause_s = min(LONGEST_PAUSE_S, 0.1 * 2 ** min(10, max(failures, idle)))
