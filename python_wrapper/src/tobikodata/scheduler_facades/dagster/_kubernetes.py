@@ -116,8 +116,9 @@ class KubernetesLauncher(Launcher):
         printed = _Printed([sys.stderr, *stderr], connection.without_secrets)
         reader = PodReader(printed)
         spec = _pod_spec.pod_spec(self._spec, self.image, [_executable.NAME, *arguments], self.secret_name)
-        container, *others = (each["name"] for each in spec["containers"])
-        client = WatchedPodClient(reader, container, self._start_timeout, context.instance, **self._options)
+        client = WatchedPodClient(
+            reader, spec["containers"][0]["name"], self._start_timeout, context.instance, **self._options
+        )
         launched = _Pod(client, reader, printed, context.log)
         launched.start(
             context=SessionContext(context, log=_Queued(reader)),
@@ -125,7 +126,6 @@ class KubernetesLauncher(Launcher):
             env={**self._environ(connection), **self._env},
             base_pod_meta=self._meta_of(context),
             base_pod_spec=spec,
-            ignore_containers=set(others),
             extras=_extras(nodes),
         )
         try:
@@ -208,9 +208,12 @@ class _Pod(Launched):
         return self._thread is None or not self._thread.is_alive()
 
     def _run(self, **arguments: Any) -> None:
+        from ._pod_client import PodOver
+
         try:
             self._client.run(**arguments)
-            self._client.is_deleted = True
+        except PodOver:
+            pass
         except BaseException as error:
             self._error = error
             self._client.delete()

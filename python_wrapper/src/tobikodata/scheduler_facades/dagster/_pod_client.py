@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from threading import Event as Flag
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 import urllib3.exceptions
 from dagster_k8s import PipesK8sClient
@@ -46,6 +45,10 @@ class PodTrouble(TobikoFacadeError):
     """Why a pod did not do its work, in a sentence."""
 
 
+class PodOver(Exception):
+    """The container has ended by itself, and its log is read."""
+
+
 class WatchedPodClient(PipesK8sClient):
     """Follows the pod's log and state at once, until the pod is over. One launch."""
 
@@ -59,7 +62,7 @@ class WatchedPodClient(PipesK8sClient):
         self._instance = instance
         self._core_api: Any = None
         self._woken = Flag()
-        self._stopped = False
+        self._stopped = Flag()
         self._outage_since: float | None = None
         self.namespace = ""
         self.pod = ""
@@ -70,10 +73,9 @@ class WatchedPodClient(PipesK8sClient):
 
     def stop(self) -> None:
         """Ends the watch, and with it the pod."""
-        self._stopped = True
+        self._stopped.set()
         self._woken.set()
 
-    @contextmanager
     def consume_pod_logs(  # type: ignore[override]  # takes what either version of dagster-k8s gives
         self,
         context: Any,  # noqa: ARG002
@@ -81,8 +83,12 @@ class WatchedPodClient(PipesK8sClient):
         namespace: str,
         pod_name: str,
         **_: Any,
-    ) -> Iterator[None]:
-        """In the place of the stock client's: what it does between creating the pod and waiting for its end."""
+    ) -> NoReturn:
+        """In the place of the stock client's, between creating the pod and deleting it.
+
+        Always raises, past the stock client's wait for the pod's end: it would wait for each container that somebody
+        put beside ours.
+        """
         self._core_api, self.namespace, self.pod = client.core_api, namespace, pod_name
         self._say(logging.INFO, f"launched in pod {pod_name}, namespace {namespace}")
         for name in clear_leftovers(client.core_api, namespace, self._instance):
@@ -100,14 +106,12 @@ class WatchedPodClient(PipesK8sClient):
             raise
         finally:
             over.set()
-            if follower.ident and not self._stopped:
+            if follower.ident and not self._stopped.is_set():
                 follower.join(DRAIN_LIMIT_S)
         if self._reader.is_incomplete or follower.is_alive():
             self.trouble = PodTrouble("the API server did not give the end of the pod's log")
             raise self.trouble
-        if self.exit_code != 0:
-            raise PodTrouble(f"exit code {self.exit_code}")  # past the stock client's wait, which knows no more
-        yield
+        raise PodOver
 
     def delete(self) -> None:
         """As often as it takes: a pod that is left over goes on."""
@@ -141,13 +145,13 @@ class WatchedPodClient(PipesK8sClient):
         seen = False
         while True:
             self._woken.clear()
-            if self._stopped:
+            if self._stopped.is_set():
                 raise PodTrouble("stopped")
             if self._reader.refused:
                 raise PodTrouble(sentence(self._reader.refused))
             pod = self._look()
             now = time.monotonic()
-            if pod is None and seen:
+            if pod is None and (seen or now - began > DELETION_LIMIT_S):
                 raise PodTrouble(cause or DELETED)
             state = state_of(pod, self._container) if pod else PodState()
             seen = seen or pod is not None
@@ -196,9 +200,9 @@ class WatchedPodClient(PipesK8sClient):
         """The API server may be away for a while: an upgrade takes minutes, and the pod goes on."""
         now = time.monotonic()
         self._outage_since = self._outage_since or now
-        if self._stopped or now - self._outage_since > limit_s:
+        if self._stopped.is_set() or now - self._outage_since > limit_s:
             raise PodTrouble(f"the pod cannot be looked at, for {now - self._outage_since:.0f} s now: {why}")
-        self._woken.wait(min(5.0, float(self.poll_interval)))
+        self._stopped.wait(min(5.0, float(self.poll_interval)))
 
     def _warnings(self) -> str:
         """The last of Kubernetes' events that warn of this pod."""
