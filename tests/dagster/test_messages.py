@@ -42,6 +42,18 @@ def test_custom_messages_are_read() -> None:
     assert not events[3].told_all
 
 
+def test_a_message_that_did_not_arrive_is_missed() -> None:
+    """The last word says how many there were between `opened` and itself."""
+    steps = [s.OPENED, s.run(), s.send("log", message="m", level="INFO"), *s.success("a", checks=("x",))]
+    last = s.done()
+    last["send"]["params"]["payload"]["messages"] = len(steps) - 1
+    assert feed(*steps, last)[-1].told_all
+    for lost in range(1, len(steps)):
+        done = feed(*steps[:lost], *steps[lost + 1 :], last)[-1]
+        assert not done.told_all
+        assert done.reason == f"{len(steps) - 1} messages were sent and {len(steps) - 2} arrived"
+
+
 @pytest.mark.parametrize(
     "message",
     [

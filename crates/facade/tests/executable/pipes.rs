@@ -89,6 +89,10 @@ async fn a_run_is_told_in_pieces_and_closed_once() {
         "closed",
     ];
     assert_eq!((words(&messages), code), (expected.map(str::to_owned).to_vec(), Some(0)));
+    assert_eq!(
+        messages[8]["params"]["payload"]["messages"], 7,
+        "how many there were between `opened` and the last word"
+    );
     let metadata = &messages[5]["params"]["metadata"];
     assert_eq!(metadata["Tobiko Cloud Run Id"], json!({"raw_value": "r1", "type": "text"}));
     assert_eq!(metadata["Materialization Timestamp"]["type"], "float");
