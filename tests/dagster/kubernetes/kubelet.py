@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -209,7 +210,7 @@ class Pod:
 
     def _locked_in(self) -> list[str]:
         """As process 1 and another user, where this process may do so."""
-        if os.geteuid() != 0 or not _may_unshare():
+        if not may_unshare("--pid"):
             return []
         user = str((self.body["spec"].get("securityContext") or {}).get("runAsUser", 0))
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all"]
@@ -260,12 +261,9 @@ def _inner(unshare: subprocess.Popen[bytes]) -> int:
     return unshare.pid
 
 
-def _may_unshare() -> bool:
-    global _unshares
-    if _unshares is None:
-        tried = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False)
-        _unshares = tried.returncode == 0
-    return _unshares
-
-
-_unshares: bool | None = None
+@functools.cache
+def may_unshare(what: str) -> bool:
+    """Whether this process may give others a world of their own: root can, where a container does not forbid it."""
+    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("setpriv"):
+        return False
+    return subprocess.run(["unshare", what, "--fork", "true"], capture_output=True, check=False).returncode == 0

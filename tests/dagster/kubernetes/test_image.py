@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model
+from kubelet import may_unshare
 
 PROJECT = Path(__file__).parents[3]
 SETUP = PROJECT / "setup" / "image"
@@ -81,7 +81,7 @@ def test_the_dockerfile_says_the_same(archive: Path) -> None:
     assert json.loads(re.findall(r"^ENTRYPOINT (.*)$", final, re.M)[0]) == config["Entrypoint"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs to change the root folder")
+@pytest.mark.skipif(not may_unshare("--mount"), reason="this process may not change its root folder")
 def test_the_executable_works_in_it_as_another_user_on_a_read_only_root(root: Path, locked_cloud: Cloud) -> None:
     locked_cloud.environment(model("a", audits=("not_null",)))
     run = locked_cloud.run("r1")
@@ -103,7 +103,7 @@ def test_the_executable_works_in_it_as_another_user_on_a_read_only_root(root: Pa
     assert sorted(root.rglob("*")) == sorted([*before, root / "etc" / "hosts"])
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs to change the root folder")
+@pytest.mark.skipif(not may_unshare("--mount"), reason="this process may not change its root folder")
 def test_certificates_are_found_in_it(root: Path) -> None:
     """No certificate at all would be told before the connection is refused."""
     environ = {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "TCLOUD_BASE_URL": "https://127.0.0.1:9/"}
