@@ -78,7 +78,7 @@ test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
 
 .PHONY: test-dagster-newest
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
-	$(NEWEST)/bin/python -m pytest -q tests/dagster
+	$(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
 .PHONY: test-whole-oldest
