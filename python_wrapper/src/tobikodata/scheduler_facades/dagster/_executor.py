@@ -66,6 +66,8 @@ def _follow(
     environment: Environment, job_context: _internals.PlanExecutionContext, mirror: Mirror
 ) -> Iterator[dg.DagsterEvent]:
     """Launches the executable and passes on what it tells, until its last word or its end."""
+    alive = SignOfLife(job_context.instance, job_context.run_id)
+    alive.give_if_due()
     arguments = [
         "mirror",
         *_executable.where(environment.name, environment.asset_prefix),
@@ -83,7 +85,6 @@ def _follow(
                 stderr=stderr,
             )
         )
-        alive = SignOfLife(job_context.instance, job_context.run_id)
         looks_after_done = 0
         while not launched.ended and looks_after_done < LOOKS_AFTER_DONE:
             alive.give_if_due()
