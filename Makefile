@@ -33,7 +33,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
-TESTS := test-rust test-whole-newest test-whole-oldest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+TESTS := test-rust test-chaos test-whole-newest test-whole-oldest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
 
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
@@ -79,6 +79,11 @@ test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
 .PHONY: test-dagster-newest
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
+
+# The chaos, for so long that each part is killed once.
+.PHONY: test-chaos
+test-chaos: $(NEWEST)/.wheel
+	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds 90
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
 .PHONY: test-whole-oldest

@@ -24,6 +24,7 @@ class Found:
 class Written:
     """A materialization, or the result of a check, as it stands in the event log."""
 
+    key: Any
     what: str
     evaluation_id: str
     at: float
@@ -32,7 +33,7 @@ class Written:
     by: str
 
 
-def accounts(instance: dg.DagsterInstance, state: dict[str, Any], harmed: set[str]) -> Found:
+def accounts(instance: dg.DagsterInstance, state: dict[str, Any]) -> Found:
     found = Found()
     dag = state["environments"]["prod"]
     models = {run["run_id"]: Model(dag, run) for run in state["runs"] if run["end_at"]}
@@ -44,12 +45,15 @@ def accounts(instance: dg.DagsterInstance, state: dict[str, Any], harmed: set[st
             written += [each for entry in entries for each in _written(entry, run.run_id)]
             if job == MIRROR:
                 remote = run.tags.get("tobiko/run_id", "")
-                mirrors[remote].append(run)
+                if "dagster/run_key" in run.tags:  # else launched by hand
+                    mirrors[remote].append(run)
                 _check_steps(found, models[remote], run, entries)
     expected = {run_id: _expected(model) for run_id, model in models.items()}
     _check_truth(found, expected, written)
     _check_order(found, written)
-    _check_complete(found, expected, mirrors, written, harmed)
+    _check_shown(found, instance, written)
+    _check_complete(found, expected, mirrors, written)
+    _check_sync(found, expected, written)
     found.counts["remote runs"] = len(models)
     found.counts["remote evaluations"] = sum(len(model.run["evaluations"]) for model in models.values())
     return found
@@ -67,14 +71,14 @@ def _written(entry: Any, by: str) -> list[Written]:
         told = event.step_materialization_data.materialization
         evaluation_id = value(told.metadata, "Tobiko Cloud Execution Id")
         of = value(told.metadata, "Materialization Timestamp")
-        return [Written(told.asset_key.to_user_string(), evaluation_id, entry.timestamp, of, "", by)]
+        return [Written(told.asset_key, told.asset_key.to_user_string(), evaluation_id, entry.timestamp, of, "", by)]
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
         told = event.event_specific_data
         evaluation_id = value(told.metadata, "Tobiko Cloud Evaluation Id")
         of = value(told.metadata, "Execution Timestamp")
         result = "passed" if told.passed else told.severity.value
         check = f"{told.asset_key.to_user_string()}:{told.check_name.rsplit('.', 1)[-1]}"
-        return [Written(check, evaluation_id, entry.timestamp, of, result, by)]
+        return [Written(told.asset_check_key, check, evaluation_id, entry.timestamp, of, result, by)]
     return []
 
 
@@ -97,7 +101,7 @@ def _asset(node: str) -> str:
 
 def _check_steps(found: Found, model: Model, run: dg.DagsterRun, entries: list[Any]) -> None:
     """How the steps and the run ended. Of a mirror that broke off, only what it says must be true."""
-    complete = run.tags.get("tobiko/mirror") == "complete"
+    complete = run.tags.get("tobiko/mirror") == "complete" and run.is_finished
     found.counts["mirrors that told all" if complete else "mirrors that broke off"] += 1
     ends = {
         entry.step_key: (ENDS[entry.dagster_event.event_type_value], entry)
@@ -155,12 +159,28 @@ def _check_order(found: Found, written: list[Written]) -> None:
         newest[one.what] = one
 
 
+def _check_shown(found: Found, instance: dg.DagsterInstance, written: list[Written]) -> None:
+    """What Dagster's pages show is the newest that was written, also where a mirror broke off."""
+    newest: dict[Any, Written] = {}
+    for one in written:
+        if one.key not in newest or (one.of or 0) >= (newest[one.key].of or 0):
+            newest[one.key] = one
+    checks = [key for key in newest if isinstance(key, dg.AssetCheckKey)]
+    executed = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    for key, one in newest.items():
+        is_asset = isinstance(key, dg.AssetKey)
+        entry = instance.get_latest_materialization_event(key) if is_asset else executed[key].event
+        shown = _written(entry, "") if entry else []
+        if [each.evaluation_id for each in shown] != [one.evaluation_id]:
+            found.faults.append(f"{key} shows {shown or 'no result'}, the newest is {one}")
+    found.counts["assets and checks that show their newest"] += len(newest)
+
+
 def _check_complete(
     found: Found,
     expected: dict[str, dict[tuple[str, str], str]],
     mirrors: dict[str, list[dg.DagsterRun]],
     written: list[Written],
-    harmed: set[str],
 ) -> None:
     times = Counter((one.what, one.evaluation_id) for one in written)
     for run_id, of_run in expected.items():
@@ -168,11 +188,12 @@ def _check_complete(
             continue  # ended before the first sync, which tells the newest state only
         told = [run for run in mirrors.get(run_id, ()) if run.tags.get("tobiko/mirror") == "complete"]
         if not told:
-            found.faults.append(f"remote run {run_id} was never mirrored to its end: {mirrors.get(run_id)}")
+            attempts = [(run.tags["dagster/run_key"], run.status.value) for run in mirrors.get(run_id, ())]
+            found.faults.append(f"remote run {run_id} was never mirrored to its end: {attempts}")
             continue
-        lived = len(mirrors[run_id]) == 1 and run_id not in harmed
-        found.counts["remote runs whose one mirror lived"] += lived
-        found.counts["remote runs whose mirror was harmed"] += not lived
+        lived = len(mirrors[run_id]) == 1
+        found.counts["remote runs whose mirror lived"] += lived
+        found.counts["remote runs whose mirror was killed"] += not lived
         for key in of_run:
             kind = "check results" if ":" in key[0] else "materializations"
             found.counts[f"{kind} expected"] += 1
@@ -182,4 +203,14 @@ def _check_complete(
             elif times[key] > 1 and lived:
                 found.faults.append(f"{key} of {run_id} was written {times[key]} times, though its mirror lived")
             elif times[key] > 1:
-                found.counts[f"{kind} written more than once, by mirrors that were harmed"] += 1
+                found.counts[f"{kind} written more than once, where a mirror was killed"] += 1
+
+
+def _check_sync(found: Found, expected: dict[str, dict[tuple[str, str], str]], written: list[Written]) -> None:
+    """Of what had ended before the sensor was there, the newest of each asset and check has been told, once."""
+    newest: dict[str, tuple[str, str]] = {}
+    for run_id in sorted((run_id for run_id in expected if run_id.startswith("old-")), reverse=True):
+        newest.update({key[0]: key for key in expected[run_id]})
+    times = Counter((one.what, one.evaluation_id) for one in written)
+    found.counts["told by the sync"] += sum(times[key] for key in newest.values())
+    found.faults += [f"{key} of the sync was told {times[key]} times" for key in newest.values() if times[key] != 1]

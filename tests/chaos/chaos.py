@@ -26,12 +26,17 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "dagster")]
 
 import dagster as dg  # noqa: E402
 from accounts import MIRROR, SYNC, accounts  # noqa: E402
-from deployment import CLIENT, Deployment  # noqa: E402
+from deployment import LOCATION, Deployment, Process  # noqa: E402
 from scenario_side import ScriptedCloud  # noqa: E402
 
-# A mirror that breaks off is asked for again twice: so often at most a remote run is harmed.
-MOST_HARM = 2
-NEW_RUN_EVERY_S = 15.0
+CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-chaos"}
+# A mirror that breaks off is asked for again twice: the third attempt has to be left in peace.
+ATTEMPTS = 3
+NEW_RUN_EVERY_S = 20.0
+# Whatever a busy machine needs for what will come.
+PATIENCE_S = 300.0
+# Of so many remote runs the mirrors are not struck by themselves, only by what strikes everything.
+SPARED = 0.35
 
 # What passes by itself, whatever request it meets. Weights in brackets of rounds.
 FAULTS: list[tuple[int, Any, dict[str, Any]]] = [
@@ -71,18 +76,37 @@ class Chaos:
         self.chance = random.Random(arguments.seed)
         self.folder = folder
         self.counts: Counter[str] = Counter()
-        self.harm: Counter[str] = Counter()
         executable = arguments.executable
         os.environ.update(CLIENT)
         self.cloud = ScriptedCloud(executable, folder, self.scenario(arguments.seed, arguments.nodes), locked=True)
-        self.dagster = Deployment(folder, executable, self.cloud.base_url, self.cloud.token_url)
+        env = {
+            **CLIENT,
+            "TCLOUD_BASE_URL": self.cloud.base_url,
+            "TCLOUD_TOKEN_URL": self.cloud.token_url,
+            "TOBIKO_FACADE_EXECUTABLE": executable,
+            "TOBIKO_FACADE_POLL_INTERVAL_S": "1",
+            "TOBIKO_FACADE_REQUEST_LIMIT_S": "3",
+            "TOBIKO_FACADE_CALL_LIMIT_S": "10",
+        }
+        self.dagster = Deployment(folder, HERE / "definitions.py", "", env)
+        self.found: list[str] = []
         self.new_models = 0
-        self.waiting: list[Callable[[], None]] = []
+        self.spared: dict[str, bool] = {}
+        self.waiting: list[Callable[[], bool]] = []
+        self.happened: list[Callable[[], bool]] = []
+        self.certain: list[Callable[[], bool]] = [
+            self.kill_executable,
+            self.kill_worker,
+            self.kill_daemon,
+            self.kill_code_server,
+            self.kill_machine,
+            self.add_model,
+        ]
 
     def scenario(self, seed: int, nodes: int) -> dict[str, Any]:
         generate = {"models": nodes - 6, "layers": 6, "audits_each": 1, "seeds": 2, "standalone_audits": 4}
         trouble = {"failed": 0.02, "preempted": 0.01, "none": 0.15, "audit_failed": 0.08, "audit_blocks": 0.01}
-        self.run = {"task_s": [0.3, 2.5], "lanes": 12, "chances": trouble}
+        self.run = {"task_s": [0.5, 4], "lanes": 12, "chances": trouble}
         history = [{"id": f"old-{n}", "start_s": -600.0 * n, **self.run} for n in (2, 1)]
         return {"seed": seed, "environments": [{"generate": generate}], "runs": history}
 
@@ -95,104 +119,136 @@ class Chaos:
             def synced() -> bool:
                 return any(run.is_finished for run in instance.get_runs(dg.RunsFilter(job_name=SYNC)))
 
-            self.dagster.wait_for("the first sync", synced, 180)
+            self.dagster.wait_for("the first sync", synced, PATIENCE_S)
         say(f"Dagster is at http://127.0.0.1:{self.dagster.page_port}, the cloud at {self.cloud.base_url}")
 
     def rage(self) -> None:
         """Remote runs, faults and kills, until the time is over."""
-        end = time.monotonic() + self.seconds
-        next_run = time.monotonic()
-        # Each of these happens, however short the time is.
-        certain = [self.kill_executable, self.kill_worker, self.kill_daemon, self.kill_code_server, self.add_model]
-        self.chance.shuffle(certain)
-        every_s = self.seconds / (len(certain) + 1)
-        next_certain = time.monotonic() + every_s
+        begin = time.monotonic()
+        end = begin + self.seconds
+        next_run = begin
+        self.chance.shuffle(self.certain)
+        # Each of these happens, however short the time is, and has its turn.
+        every_s = self.seconds / (len(self.certain) + 1)
+        turns = list(self.certain)
         while time.monotonic() < end:
             # The last run has to begin early enough to meet with something.
             if time.monotonic() >= next_run and end - time.monotonic() > NEW_RUN_EVERY_S / 2:
-                self.cloud.run(**self.run)
-                self.counts["remote runs started"] += 1
+                self.new_run()
                 next_run += NEW_RUN_EVERY_S
-            if certain and time.monotonic() >= next_certain:
-                self.do(certain.pop())
-                next_certain += every_s
+            if turns and time.monotonic() >= end - every_s * len(turns):
+                self.waiting.append(turns.pop())
             self.something()
-            time.sleep(self.chance.uniform(0.3, 2.5))
-            self.restarted(self.dagster.supervise())
+            self.strike_for(self.chance.uniform(0.3, 2.5))
+        until = time.monotonic() + PATIENCE_S
+        while self.missing() and time.monotonic() < until:
+            self.waiting = self.missing()
+            if self.all_told():
+                self.new_run()
+            self.strike_for(2)
         self.cloud.no_faults()
         say("no more trouble: the rest is mirrored in peace")
 
+    def missing(self) -> list[Callable[[], bool]]:
+        """What has found no victim yet."""
+        return [act for act in self.certain if act not in self.happened]
+
+    def new_run(self) -> None:
+        self.cloud.run(**self.run)
+        self.counts["remote runs started"] += 1
+
     def something(self) -> None:
-        """What is for a mirror waits until there is one, and strikes it at any moment of its life."""
-        kinds: dict[Callable[[], None], float] = {
-            self.fault: 8,
-            self.fatal_fault: 1,
-            self.kill_executable: 4,
-            self.kill_worker: 3,
+        kinds: dict[Callable[[], bool], float] = {
+            self.fault: 16,
+            self.fatal_fault: 0.5,
+            self.kill_executable: 1,
+            self.kill_worker: 1,
             self.kill_daemon: 0.3,
             self.kill_code_server: 0.3,
+            self.kill_machine: 0.15,
             self.kill_webserver: 0.3,
+            self.mirror_again: 0.5,
         }
         (act,) = self.chance.choices(list(kinds), list(kinds.values()))
-        self.do(act)
-        if self.waiting and self.victims() and self.chance.random() < 0.5:
-            self.waiting.pop(0)()
-
-    def do(self, act: Callable[[], None]) -> None:
-        if act in (self.fatal_fault, self.kill_executable, self.kill_worker):
-            self.waiting = [*self.waiting, act][-4:]
-        else:
+        if act == self.fault:
             act()
+        elif act not in self.waiting:
+            self.waiting.append(act)
 
-    def fault(self) -> None:
+    def strike_for(self, seconds: float) -> None:
+        """What waits strikes when there is somebody to be struck, at any moment of a life."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.2)
+            if self.waiting and self.chance.random() < 0.15:
+                acts = self.chance.sample(self.waiting, len(self.waiting))
+                happened = next((act for act in acts if act()), None)
+                if happened:
+                    self.waiting.remove(happened)
+                    self.happened.append(happened)
+        for part in self.dagster.supervise():
+            self.counts[f"started again: {part}"] += 1
+
+    # Each says whether it happened.
+
+    def fault(self) -> bool:
         (fault,) = self.chance.choices(FAULTS, [weight for weight, _, _ in FAULTS])
         _, do, rule = fault
         seconds = self.chance.uniform(1, 6)
         self.cloud.fault(do, to_s=seconds, **rule)
         word = do if isinstance(do, str) else next(iter(do))
         self.counts[f"fault: {word}"] += 1
+        return True
 
-    def fatal_fault(self) -> None:
-        for process in self.victims():
-            run_id = remote_run_of(process.argv)
-            self.cloud.fault(self.chance.choice(FATAL), path=f"/api/v1/runs/{run_id}*", count=1, to_s=10)
-            self.harm[run_id] += 1
-            self.counts["fault that lasts"] += 1
+    def fatal_fault(self) -> bool:
+        """In a first attempt only: that of the second may come too late, and strike the third."""
+        victim = self.victim(attempts=ATTEMPTS - 2)
+        if not victim:
+            return False
+        run_id = remote_run_of(victim.argv)
+        self.cloud.fault(self.chance.choice(FATAL), path=f"/api/v1/runs/{run_id}*", count=1, to_s=6)
+        self.counts["fault that lasts"] += 1
+        return True
 
-    def kill_executable(self) -> None:
-        for process in self.victims():
-            if process.kill():
-                self.harmed("executable", process.argv)
+    def kill_executable(self) -> bool:
+        victim = self.victim(attempts=ATTEMPTS - 1)
+        return self.killed("executable", bool(victim and victim.kill()))
 
-    def kill_worker(self) -> None:
-        """Only one whose code server is there to notice: else nobody ever tells Dagster that the run is over."""
-        living = {process.pid: process for process in self.dagster.processes()}
-        servers = {process.pid for process in self.dagster.code_server()}
-        for process in self.victims():
-            worker = living.get(process.parent)
-            if worker and worker.parent in servers and worker.kill():
-                self.harmed("run worker", process.argv)
+    def kill_worker(self) -> bool:
+        victim = self.victim(attempts=ATTEMPTS - 1)
+        worker = next((one for one in self.dagster.processes() if victim and one.pid == victim.parent), None)
+        return self.killed("run worker", bool(worker and worker.kill()))
 
-    def kill_daemon(self) -> None:
+    def kill_daemon(self) -> bool:
         self.dagster.kill("daemon")
-        self.counts["killed: daemon"] += 1
+        return self.killed("daemon", True)
 
-    def kill_webserver(self) -> None:
+    def kill_webserver(self) -> bool:
         self.dagster.kill("webserver")
-        self.counts["killed: webserver"] += 1
+        return self.killed("webserver", True)
 
-    def kill_code_server(self) -> None:
+    def kill_code_server(self) -> bool:
         """With the process behind it, as a container would end. Run workers outlive it; what is about to start does not."""
-        going = self.going()
-        if any(self.harm[run_id] >= MOST_HARM for run_id in going):
-            return
-        victims = self.dagster.code_server()
-        for process in victims:
-            process.kill()
-        self.harm.update(going)
-        self.counts["killed: code server"] += bool(victims)
+        if self.one_has_its_last_chance():
+            return False
+        return self.killed("code server", any([process.kill() for process in self.dagster.code_server()]))
 
-    def add_model(self) -> None:
+    def kill_machine(self) -> bool:
+        """The code server, the run workers and what they have started. Nobody is left to tell that the runs are over."""
+        mirrors = self.mirrors_in_reach()
+        if not mirrors or self.one_has_its_last_chance():
+            return False
+        workers = {mirror.parent for mirror in mirrors}
+        there = [process for process in self.dagster.processes() if process.pid in workers]
+        for process in [*self.dagster.code_server(), *there, *mirrors]:
+            process.kill()
+        return self.killed("code server with all run workers", True)
+
+    def killed(self, what: str, was: bool) -> bool:
+        self.counts[f"killed: {what}"] += was
+        return was
+
+    def add_model(self) -> bool:
         """A model comes, so that the code location has to be loaded again."""
         dag = self.cloud.state()["environments"]["prod"]
         nodes = [
@@ -208,51 +264,92 @@ class Chaos:
         new = {"name": f'"lake"."layer_1"."new_{self.new_models}"', "audits": ["audit_1"], "parents": []}
         self.cloud.order("environments", {"nodes": [*nodes, new]})
         self.counts["models added"] += 1
+        return True
 
-    def victims(self) -> list[Any]:
-        """One mirror that may still be harmed, if there is one."""
-        mirrors = [process for process in self.dagster.mirrors() if self.harm[remote_run_of(process.argv)] < MOST_HARM]
-        return self.chance.sample(mirrors, min(1, len(mirrors)))
+    def mirror_again(self) -> bool:
+        """By hand, while newer ones are mirrored: the oldest run that has been mirrored to its end."""
+        told = [run.tags["tobiko/run_id"] for run in self.asked_for() if "tobiko/mirror" in run.tags]
+        if len(told) < 2:
+            return False
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION, "pipelineName": MIRROR}
+        tags = [{"key": "tobiko/run_id", "value": told[-1]}]
+        parameters = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
+        query = "mutation ($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) { __typename } }"
+        answer = self.dagster.ask(query, p=parameters)
+        launched = bool(answer and answer["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess")
+        self.counts["mirrors launched by hand"] += launched
+        return launched
 
-    def harmed(self, what: str, argv: tuple[str, ...]) -> None:
-        self.counts[f"killed: {what}"] += 1
-        self.harm[remote_run_of(argv)] += 1
+    def victim(self, attempts: int) -> Process | None:
+        """The executable of a mirror that may be struck: not after so many attempts."""
+        for process in self.mirrors_in_reach():
+            run_id = remote_run_of(process.argv)
+            spared = self.spared.setdefault(run_id, self.chance.random() < SPARED)
+            if not spared and self.attempts(run_id) <= attempts:
+                return process
+        return None
 
-    def going(self) -> set[str]:
-        """The remote runs whose mirrors have been asked for and have not ended."""
+    def mirrors_in_reach(self) -> list[Process]:
+        """Their executables. A mirror that dies with its worker is not struck twice."""
+        there = {process.pid for process in self.dagster.processes()}
+        return [process for process in self.dagster.mirrors() if process.parent in there]
+
+    def asked_for(self, **tags: str) -> list[dg.DagsterRun]:
+        """The mirrors that the sensor has asked for, newest first."""
         with dg.DagsterInstance.get() as instance:
-            runs = instance.get_runs(dg.RunsFilter(job_name=MIRROR), limit=10)
-        return {run.tags.get("tobiko/run_id", "") for run in runs if not run.is_finished}
+            runs = instance.get_runs(dg.RunsFilter(job_name=MIRROR, tags=tags))
+        return [run for run in runs if "dagster/run_key" in run.tags]
 
-    def restarted(self, parts: list[str]) -> None:
-        for part in parts:
-            self.counts[f"started again: {part}"] += 1
+    def attempts(self, run_id: str) -> int:
+        return len(self.asked_for(**{"tobiko/run_id": run_id}))
+
+    def one_has_its_last_chance(self) -> bool:
+        """Whether a mirror's last attempt goes on, or is about to be asked for."""
+        newest = next(iter(self.asked_for()), None)
+        if newest is None:
+            return False
+        attempts = self.attempts(newest.tags["tobiko/run_id"])
+        if not newest.is_finished:
+            return attempts >= ATTEMPTS
+        return attempts == ATTEMPTS - 1 and "tobiko/mirror" not in newest.tags
+
+    def all_told(self) -> bool:
+        """Whether every remote run has been mirrored, and nothing goes on."""
+        state = self.cloud.state()
+        if state["pending"] or any(not run["end_at"] for run in state["runs"]):
+            return False
+        runs = self.asked_for()
+        told = {run.tags["tobiko/run_id"] for run in runs if "tobiko/mirror" in run.tags}
+        remote = {run["run_id"] for run in state["runs"] if not run["run_id"].startswith("old-")}
+        return remote <= told and all(run.is_finished for run in runs) and not self.dagster.mirrors()
 
     def settle(self) -> None:
-        """Waits until every remote run has been mirrored, and nothing goes on."""
-
         def settled() -> bool:
-            self.restarted(self.dagster.supervise())
-            state = self.cloud.state()
-            if state["pending"] or any(not run["end_at"] for run in state["runs"]):
-                return False
-            with dg.DagsterInstance.get() as instance:
-                runs = instance.get_runs(dg.RunsFilter(job_name=MIRROR))
-            told = {run.tags.get("tobiko/run_id") for run in runs if "tobiko/mirror" in run.tags}
-            remote = {run["run_id"] for run in state["runs"] if not run["run_id"].startswith("old-")}
-            return remote <= told and all(run.is_finished for run in runs)
+            self.dagster.supervise()
+            return self.all_told()
 
         try:
-            self.dagster.wait_for("the last mirror", settled, 120 + self.seconds)
+            self.dagster.wait_for("the last mirror", settled, PATIENCE_S + self.seconds)
+            # An old run, after all the newer ones.
+            before = self.told_by_hand()
+            self.dagster.wait_for("a launch by hand", self.mirror_again, PATIENCE_S)
+            self.dagster.wait_for("its end", lambda: self.told_by_hand() > before, PATIENCE_S)
         except TimeoutError as error:
-            say(f"{error}: what is missing is told below")
+            self.found.append(str(error))
+
+    def told_by_hand(self) -> int:
+        with dg.DagsterInstance.get() as instance:
+            told = instance.get_runs(dg.RunsFilter(job_name=MIRROR, tags={"tobiko/mirror": "complete"}))
+        return len([run for run in told if run.is_finished and "dagster/run_key" not in run.tags])
 
     def account(self) -> bool:
         state = self.cloud.state()
         for rule in state["faults"]:
             self.counts["requests that met a fault"] += rule["done"]
         with dg.DagsterInstance.get() as instance:
-            found = accounts(instance, state, {run_id for run_id, harm in self.harm.items() if harm})
+            found = accounts(instance, state)
+        found.faults += self.found
+        found.faults += [f"it never came to {act.__name__}" for act in self.missing()]
         for what, count in sorted({**self.counts, **found.counts}.items()):
             say(f"{count:7} {what}")
         for fault in found.faults:

@@ -1,4 +1,4 @@
-"""A Dagster deployment whose parts can be killed one by one, and come back as under a supervisor.
+"""A Dagster deployment whose parts can be killed one by one, and started again.
 
 Every process carries a token of this run in its environment: what is ours is known by it, and ended by its id.
 """
@@ -15,25 +15,17 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
 import dagster as dg
 
-HERE = Path(__file__).parent
-CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-chaos"}
+LOCATION = "ours"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-# What Dagster's own documents advise for deployments: without it, a run whose worker never started stays so for ever.
-DAGSTER_YAML = """
-telemetry:
-  enabled: false
-run_monitoring:
-  enabled: true
-  start_timeout_seconds: 40
-  poll_interval_seconds: 5
-"""
+PARTS = ("code server", "webserver", "daemon")
 
 
 @dataclass(frozen=True)
@@ -58,36 +50,33 @@ def free_port() -> int:
 
 
 class Deployment:
-    def __init__(self, folder: Path, executable: str, base_url: str, token_url: str) -> None:
+    def __init__(self, folder: Path, definitions: Path, settings: str, env: dict[str, str]) -> None:
+        """`definitions`: the code location's file. `settings`: dagster.yaml, besides what every test has."""
         self.folder = folder
         self.home = folder / "dagster_home"
         self.home.mkdir()
-        (self.home / "dagster.yaml").write_text(DAGSTER_YAML)
+        (self.home / "dagster.yaml").write_text(f"telemetry:\n  enabled: false\n{settings}")
         self._token = f"TOBIKO_CHAOS={uuid.uuid4()}"
         self.page_port, code_port = free_port(), free_port()
-        workspace = {"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": "chaos"}}]}
+        workspace = {
+            "load_from": [{"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}}]
+        }
         (folder / "workspace.yaml").write_text(json.dumps(workspace))
         ours = ("TCLOUD_", "TOBIKO_", "DAGSTER_")
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
-            **CLIENT,
             **dict([self._token.split("=")]),
             "DAGSTER_HOME": str(self.home),
             "DAGSTER_GRAPHQL_PORT": str(self.page_port),
-            "TCLOUD_BASE_URL": base_url,
-            "TCLOUD_TOKEN_URL": token_url,
             "TCLOUD_HOME": str(folder / "tcloud"),
             "TOBIKO_FACADE_CACHE_DIR": str(folder / "cache"),
-            "TOBIKO_FACADE_EXECUTABLE": executable,
-            "TOBIKO_FACADE_POLL_INTERVAL_S": "1",
-            "TOBIKO_FACADE_REQUEST_LIMIT_S": "3",
-            "TOBIKO_FACADE_CALL_LIMIT_S": "10",
             "NO_PROXY": "127.0.0.1",
+            **env,
         }
         dagster = [sys.executable, "-m", "dagster"]
         workspace_file = f"--workspace={folder / 'workspace.yaml'}"
         host = "--host=127.0.0.1"
-        code = [f"--python-file={HERE / 'definitions.py'}", "--location-name=chaos"]
+        code = [f"--python-file={definitions}", f"--location-name={LOCATION}"]
         self._parts: dict[str, list[str]] = {
             "code server": [*dagster, "code-server", "start", *code, host, f"--port={code_port}"],
             "webserver": [sys.executable, "-m", "dagster_webserver", host, f"--port={self.page_port}", workspace_file],
@@ -95,18 +84,18 @@ class Deployment:
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> None:
+    def start(self, parts: Sequence[str] = PARTS) -> None:
         # Before the parts come, all at once: of two that make a database, one fails.
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             instance.get_runs(limit=1)
             instance.get_asset_records()
             instance.all_instigator_state()
-        for part in self._parts:
-            self._start(part)
+        for part in parts:
+            self.start_part(part)
         # Whatever a busy machine needs.
         self.wait_for("Dagster's page", self.answers, 180)
 
-    def _start(self, part: str) -> None:
+    def start_part(self, part: str) -> None:
         with (self.folder / f"{part.replace(' ', '_')}.log").open("ab") as log:
             self._running[part] = subprocess.Popen(
                 self._parts[part],
@@ -122,19 +111,26 @@ class Deployment:
         """Starts again what has ended; says what that was."""
         ended = [part for part, process in self._running.items() if process.poll() is not None]
         for part in ended:
-            self._start(part)
+            self.start_part(part)
         return ended
 
     def answers(self) -> bool:
-        query = json.dumps({"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"})
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.page_port}/graphql", query.encode(), {"Content-Type": "application/json"}
-        )
+        data = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+        return bool(data and data["repositoriesOrError"].get("nodes"))
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any] | None:
+        """Dagster's page, by GraphQL; None if nobody is there."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        url = f"http://127.0.0.1:{self.page_port}/graphql"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:
             with OPENER.open(request, timeout=20) as response:
-                return bool(json.load(response)["data"]["repositoriesOrError"].get("nodes"))
+                answer = json.load(response)
         except (urllib.error.URLError, OSError, ValueError):
-            return False
+            return None
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
 
     def wait_for(self, what: str, fact: Callable[[], Any], limit_s: float) -> Any:
         until = time.monotonic() + limit_s
@@ -176,6 +172,7 @@ class Deployment:
 
     def kill(self, part: str) -> None:
         self._running[part].kill()
+        self._running[part].wait()
 
     def end(self) -> None:
         """Ends everything that carries our token, by its id."""
