@@ -33,7 +33,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
-TESTS := test-rust test-chaos test-whole-newest test-whole-oldest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+TESTS := test-rust test-chaos test-daemon-oldest test-daemon-newest test-whole-newest test-whole-oldest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
 
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
@@ -79,6 +79,15 @@ test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
 .PHONY: test-dagster-newest
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
+
+# The sensor on a real daemon.
+.PHONY: test-daemon-oldest
+test-daemon-oldest: $(OLDEST)/.wheel
+	$(OLDEST)/bin/python -m pytest -q tests/daemon
+
+.PHONY: test-daemon-newest
+test-daemon-newest: $(NEWEST)/.wheel
+	$(NEWEST)/bin/python -m pytest -q tests/daemon
 
 # The chaos, for so long that each part is killed once.
 .PHONY: test-chaos
