@@ -111,7 +111,7 @@ class Chaos:
         return {"seed": seed, "environments": [{"generate": generate}], "runs": history}
 
     def begin(self) -> None:
-        self.cloud.settled()
+        self.cloud.settled(PATIENCE_S)
         self.dagster.start()
         os.environ["DAGSTER_HOME"] = str(self.dagster.home)
         with dg.DagsterInstance.get() as instance:
@@ -220,6 +220,9 @@ class Chaos:
         return self.killed("run worker", bool(worker and worker.kill()))
 
     def kill_daemon(self) -> bool:
+        """With it goes the launch of a run that it is about."""
+        if self.one_has_its_last_chance():
+            return False
         self.dagster.kill("daemon")
         return self.killed("daemon", True)
 

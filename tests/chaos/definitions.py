@@ -9,7 +9,7 @@ from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster, _aliv
 # Constants of the package, so that ten minutes see what else takes hours.
 _sensor.INTERVAL_S = 3
 _alive.SIGN_EVERY_S = 3.0
-_alive.SILENCE_LIMIT_S = 30.0
+_alive.SILENCE_LIMIT_S = 40.0
 
 defs = SQLMeshEnterpriseDagster(
     url=os.environ["TCLOUD_BASE_URL"],
