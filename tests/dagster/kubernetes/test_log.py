@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import logging
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from api_server import ApiServer
 from cloud_side import Cloud, model
+from cluster import Cluster
 from container_log import ContainerLog
 from dagster_side import run_job
 from kubelet import now
 
 from tobikodata.scheduler_facades.dagster import _pod_reader
+from tobikodata.scheduler_facades.dagster._connection import Connection
+from tobikodata.scheduler_facades.dagster._messages import TaskStarted
 from tobikodata.scheduler_facades.dagster._pod_log import OVERLAP_S, PodLog
 
 HOUR = "2026-01-02T03:04:05"
@@ -101,6 +106,35 @@ def test_a_mirror_whose_log_streams_are_reset_again_and_again(
     assert len(result.checks()) == 50
     assert "was not understood" not in result.log()
     assert len(stand_in.cuts) < 25, "the streams were not cut"
+
+
+def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
+    cluster: Cluster, instance: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is as long as those that a container runtime cuts in pieces."""
+    monkeypatch.setattr(_pod_reader, "LONGEST_PAUSE_S", 0.05)
+    if cluster.stand_in:
+        dice = random.Random(7)
+        cluster.stand_in.cuts = [dice.randrange(1, 3_000_000) for _ in range(20)]
+    context = SimpleNamespace(
+        run_id="r", job_name="j", dagster_run=None, log=logging.getLogger("pod"), instance=instance
+    )
+    connection = Connection.checked("http://cloud.test", None, None, None)
+    arguments = [
+        "tell-test-messages",
+        "--count=2000",
+        "--smallest=100",
+        "--largest=15000",
+        "--burst=200",
+        "--pause-ms=20",
+    ]
+    events: list[Any] = []
+    with cluster.launcher(secret_name=None).launch(connection, arguments, context) as launched:
+        while not launched.ended:
+            events.extend(launched.events())
+        assert launched.without_last_word(events[-1]) is None
+    assert [int(event.node) for event in events if isinstance(event, TaskStarted)] == list(range(2000))
+    assert max(len(event.link.encode()) for event in events if isinstance(event, TaskStarted)) > 14_000
 
 
 def test_an_end_of_the_log_that_cannot_be_had_fails_the_run(
