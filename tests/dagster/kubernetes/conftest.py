@@ -47,7 +47,7 @@ def kube_cloud(locked_cloud: Cloud, cluster: Cluster, monkeypatch: pytest.Monkey
 def load_on(load: Callable[..., Any], cluster: Cluster) -> Callable[..., Any]:
     """Definitions whose jobs run in pods. Loading happens here, as always."""
 
-    def load_on(launcher: dict[str, Any] | None = None, **arguments: Any) -> Any:
-        return load({"launcher": cluster.launcher(**(launcher or {}))}, **arguments)
+    def load_on(launcher: dict[str, Any] | None = None, **facade: Any) -> Any:
+        return load({"launcher": cluster.launcher(**(launcher or {})), **facade})
 
     return load_on

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from api_server import ApiServer
-from cloud_side import CLIENT_SECRET, Cloud, model, wait_until
+from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model, wait_until
 from cluster import Cluster
 from dagster_side import SYNC, check_status, run_in_process, run_job
 
@@ -73,9 +73,7 @@ def test_the_pod_is_locked_down_and_holds_no_secret(
     run = kube_cloud.run("r1")
     run.evaluated("a")
     run.end()
-    secret_url = {"oauth_client_id": "x", "oauth_client_secret": CLIENT_SECRET}
-    assert secret_url
-    result = run_job(load_on(), instance)
+    result = run_job(load_on(oauth_client_id=CLIENT_ID, oauth_client_secret=CLIENT_SECRET), instance)
     assert result.success, result.log()
     (pod,) = stand_in.created
     text = json.dumps(pod)
