@@ -56,17 +56,17 @@ test-public-client: $(PUBLIC_CLIENT)/.ready $(NEWEST)/.wheel
 SEARCHING := tests/dagster/test_random_scenarios.py tests/dagster/test_odd_projects.py
 SEARCH := RANDOM_SCENARIOS=$(or $(RANDOM_SCENARIOS),200) ODD_PROJECTS=$(or $(ODD_PROJECTS),50)
 # 1,000 tasks, twice: too long for every run.
-LARGE := tests/dagster/kubernetes/test_large.py
+LARGE := tests/dagster/on_kubernetes/test_large.py
 
 .PHONY: test-long
 test-long: $(OLDEST)/.wheel $(NEWEST)/.wheel ## Many more random scenarios and odd projects, and 1,000 tasks by way of a pod; FIRST_SEED=1
 	$(SEARCH) $(OLDEST)/bin/python -m pytest -q $(SEARCHING)
 	$(SEARCH) $(NEWEST)/bin/python -m pytest -q $(SEARCHING) $(LARGE)
 
-# Of tests/dagster/kubernetes/cluster.py: KUBECONFIG_TEST, KUBERNETES_TEST_IMAGE, KUBERNETES_TEST_HOST say which.
+# Of tests/dagster/on_kubernetes/cluster.py: KUBECONFIG_TEST, KUBERNETES_TEST_IMAGE, KUBERNETES_TEST_HOST say which.
 .PHONY: test-cluster
 test-cluster: $(NEWEST)/.wheel ## The Kubernetes tests on a real cluster, by hand
-	$(NEWEST)/bin/python -m pytest -q tests/dagster/kubernetes
+	$(NEWEST)/bin/python -m pytest -q tests/dagster/on_kubernetes
 
 .PHONY: test-upgrade
 test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
@@ -74,7 +74,7 @@ test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
 
 .PHONY: test-dagster-oldest
 test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
-	$(OLDEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE) --ignore=tests/dagster/kubernetes/test_image.py
+	$(OLDEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE) --ignore=tests/dagster/on_kubernetes/test_image.py
 
 .PHONY: test-dagster-newest
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
