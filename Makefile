@@ -37,7 +37,7 @@ TESTS := test-rust test-chaos test-daemon-oldest test-daemon-newest test-whole-n
 
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
-	@+$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(TESTS)
+	@+$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS)
 
 # After the wheel: maturin takes the executable away from where cargo put it, for a moment.
 .PHONY: test-rust
