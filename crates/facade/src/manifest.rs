@@ -174,7 +174,7 @@ fn unique<'a>(nodes: &'a [DagNode], warnings: &mut Vec<String>) -> Vec<&'a DagNo
     };
     let mut sorted: Vec<&DagNode> = nodes.iter().collect();
     // Of those that are listed twice, the same one is kept whichever comes first.
-    sorted.sort_by_cached_key(|node| (node.name.clone(), content(node)));
+    sorted.sort_by(|one, other| one.name.cmp(&other.name).then_with(|| content(one).cmp(&content(other))));
     sorted.dedup_by(|second, first| {
         let is_same = second.name == first.name;
         if is_same {

@@ -30,16 +30,16 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     let environment = args.cloud.environment.as_str();
 
     let mut run = insistence.ask(reporter, async || choose(client, args).await).await?;
-    let dag = insistence
-        .ask(reporter, async || client.dag(environment).await.context("cannot get the environment's DAG"))
-        .await?;
-    let prefix = args.asset_prefix.as_deref();
-    let manifest = Manifest::new(environment, dag.as_ref(), prefix);
-    if dag.is_none() {
-        let text = format!("the environment '{environment}' does not exist any more: its models are not known");
-        reporter.tell(&Event::Note(Level::Warning, text))?;
-    }
-    let mut watcher = Watcher::new(&manifest, prefix, job);
+    let mut watcher = {
+        let ask = async || client.dag(environment).await.context("cannot get the environment's DAG");
+        let dag = insistence.ask(reporter, ask).await?;
+        if dag.is_none() {
+            let text = format!("the environment '{environment}' does not exist any more: its models are not known");
+            reporter.tell(&Event::Note(Level::Warning, text))?;
+        }
+        let prefix = args.asset_prefix.as_deref();
+        Watcher::new(&Manifest::new(environment, dag.as_ref(), prefix), prefix, job)
+    };
     if let Some(node) = &args.node {
         watcher = watcher.only(node);
     }
@@ -51,24 +51,26 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     loop {
         let ask = async || client.run_evaluations(&run.run_id, None).await.context("cannot get the run's evaluations");
         let evaluations = insistence.ask(reporter, ask).await?;
-        let events = watcher.look(&run, &evaluations, args.node.is_none());
-        for event in &events {
-            reporter.tell(event)?;
+        let mut events = 0;
+        for event in watcher.look(&run, &evaluations, args.node.is_none()) {
+            reporter.tell(&event)?;
+            events += 1;
         }
         let is_told = args.node.is_some() && watcher.decided() == watcher.tasks();
         if run.ended() || is_told {
             break;
         }
         let fetching = client.fetching() - fetched_before;
-        let wait = pace.after(!events.is_empty(), fetching);
+        let wait = pace.after(events > 0, fetching);
         tracing::debug!(
             "looked at run {}: {} evaluations in {:.3} s, {} events; next in {:.2} s",
             run.run_id,
             evaluations.len(),
             fetching.as_secs_f64(),
-            events.len(),
+            events,
             wait.as_secs_f64()
         );
+        drop(evaluations);
         tokio::time::sleep(wait).await;
         fetched_before = client.fetching();
         run = insistence.ask(reporter, async || again(client, &run.run_id).await).await?;

@@ -7,7 +7,7 @@ use tobiko_cloud::{Evaluation, Run};
 use crate::events::Event;
 use crate::manifest::Manifest;
 use crate::tasks::{Places, task};
-use crate::verdict::{Ended, Idle, State, ended, judge, started};
+use crate::verdict::{Ended, Idle, State, Verdict, ended, judge, started};
 
 /// What has been told of a run so far, and what is needed to tell the rest.
 pub struct Watcher {
@@ -23,6 +23,14 @@ pub struct Watcher {
 struct Known {
     parents: Vec<String>,
     never_due: bool,
+}
+
+/// A task that has its verdict: what there is to tell of it is put together when it is told.
+struct Decided<'a, 'e> {
+    node: &'a str,
+    verdict: Verdict,
+    new: Vec<&'e Evaluation>,
+    late: bool,
 }
 
 #[derive(Default)]
@@ -70,8 +78,13 @@ impl Watcher {
     /// What `run` and `evaluations`, all that it has, say that was not told before.
     ///
     /// Starts come before ends; ends come in the order in which they happened, those that have no time first.
-    pub fn look(&mut self, run: &Run, evaluations: &[Evaluation], watch_strangers: bool) -> Vec<Event> {
-        let mut of_node: HashMap<&str, Vec<&Evaluation>> = HashMap::new();
+    pub fn look<'a, 'e>(
+        &'a mut self,
+        run: &Run,
+        evaluations: &'e [Evaluation],
+        watch_strangers: bool,
+    ) -> impl Iterator<Item = Event> + use<'a, 'e> {
+        let mut of_node: HashMap<&str, Vec<&'e Evaluation>> = HashMap::new();
         for evaluation in once(evaluations) {
             of_node.entry(&evaluation.node_name).or_default().push(evaluation);
         }
@@ -83,7 +96,7 @@ impl Watcher {
         for name in &self.order {
             let all = of_node.get(name.as_str()).map_or(&[][..], Vec::as_slice);
             let told = self.told.entry(name.clone()).or_default();
-            let new: Vec<&Evaluation> = all
+            let new: Vec<&'e Evaluation> = all
                 .iter()
                 .copied()
                 .filter(|evaluation| !told.evaluations.contains(&evaluation.evaluation_id))
@@ -108,20 +121,23 @@ impl Watcher {
                 starts.push((first.and_then(|e| e.start_at), name.clone(), first.and_then(|e| e.link.clone())));
             }
             if let State::Decided(verdict) = state {
-                let mut task = task(&self.places, name, verdict, &new);
-                if told.decided {
-                    task.late = true;
-                    task.warnings.push("evaluated after its task had been told as ended".to_owned());
-                }
-                told.decided = true;
+                let late = std::mem::replace(&mut told.decided, true);
                 told.evaluations.extend(new.iter().map(|evaluation| evaluation.evaluation_id.clone()));
-                ends.push(task);
+                ends.push(Decided { node: name, verdict, new, late });
             }
         }
         starts.sort_by_key(|(at, ..)| *at);
-        ends.sort_by_key(|task| task.end_at);
+        ends.sort_by_key(|decided| decided.new.iter().filter_map(|evaluation| evaluation.end_at).max());
         let starts = starts.into_iter().map(|(at, node, link)| Event::TaskStarted { node, link, at });
-        starts.chain(ends.into_iter().map(|task| Event::Task(Box::new(task)))).collect()
+        let places = &self.places;
+        starts.chain(ends.into_iter().map(|decided| {
+            let mut task = task(places, decided.node, decided.verdict, &decided.new);
+            if decided.late {
+                task.late = true;
+                task.warnings.push("evaluated after its task had been told as ended".to_owned());
+            }
+            Event::Task(Box::new(task))
+        }))
     }
 
     fn add_strangers(&mut self, evaluations: &[Evaluation]) {
@@ -213,7 +229,7 @@ mod tests {
 
     #[track_caller]
     fn check(watcher: &mut Watcher, status: &str, evaluations: &[Evaluation], expected: &str) {
-        assert_eq!(told(&watcher.look(&run(status), evaluations, true)), expected);
+        assert_eq!(told(&watcher.look(&run(status), evaluations, true).collect::<Vec<_>>()), expected);
     }
 
     #[test]
@@ -283,7 +299,7 @@ mod tests {
     fn one_node_alone_still_sees_what_is_downstream() {
         let mut watcher = watcher(&["a", "b < a"], &[]).only("a");
         assert_eq!(
-            told(&watcher.look(&run("in_progress"), &[evaluation("b", 0, "in_progress")], false)),
+            told(&watcher.look(&run("in_progress"), &[evaluation("b", 0, "in_progress")], false).collect::<Vec<_>>()),
             "a=nothing_due"
         );
         assert_eq!(watcher.decided(), watcher.tasks());
@@ -291,7 +307,7 @@ mod tests {
 
     #[track_caller]
     fn one_task(nodes: &[&str], status: &str, evaluations: &[Evaluation]) -> crate::events::Task {
-        let events = watcher(nodes, &[]).look(&run(status), evaluations, true);
+        let events: Vec<Event> = watcher(nodes, &[]).look(&run(status), evaluations, true).collect();
         let mut tasks = events.into_iter().filter_map(|event| match event {
             Event::Task(task) if !task.evaluation_ids.is_empty() => Some(*task),
             _ => None,

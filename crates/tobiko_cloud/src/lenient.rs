@@ -36,6 +36,12 @@ impl<T> Records<T> {
 pub(crate) fn records<T: Record>(json: &str) -> Result<Records<T>, serde_json::Error> {
     match json.trim_start().as_bytes().first() {
         Some(b'[') => {
+            // Where nothing is odd, in one go.
+            if let Ok(list) = serde_json::from_str::<Vec<T>>(json)
+                && list.iter().all(T::is_named)
+            {
+                return Ok(Records { came: list.len(), stranger: false, list });
+            }
             let raw: Vec<&RawValue> = serde_json::from_str(json)?;
             let list = raw.iter().filter_map(|raw| record(raw.get())).collect();
             Ok(Records { list, came: raw.len(), stranger: false })
@@ -65,10 +71,13 @@ fn record<T: Record>(json: &str) -> Option<T> {
 /// Field: a list of records inside a record.
 pub(crate) fn nested<'de, D: Deserializer<'de>, T: Record>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
-    Ok(records(raw.get()).map(|records| records.list).unwrap_or_else(|_| {
+    let mut list = records(raw.get()).map(|records| records.list).unwrap_or_else(|_| {
         warn_once(format!("expected a list of records ({}), got {}", T::KIND, beginning(raw.get(), 120)));
         Vec::new()
-    }))
+    });
+    // There may be ten thousand such lists.
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 /// Field: a text; null and missing are the empty one.

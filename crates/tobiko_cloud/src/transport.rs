@@ -90,10 +90,14 @@ pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) 
 }
 
 /// The whole answer, redirect or not.
-pub(crate) async fn answer(response: Response) -> Result<Answer, Failure> {
+pub(crate) async fn answer(mut response: Response) -> Result<Answer, Failure> {
     let (status, url, retry_after) = (response.status().as_u16(), response.url().clone(), asked_wait(&response));
-    let body = response.bytes().await.map_err(|error| failure(&error, &url))?;
-    Ok(Answer { status, url, retry_after, body: body.into() })
+    // Chunk by chunk: `bytes()` would hold a large answer twice.
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error, &url))? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, url, retry_after, body })
 }
 
 /// Where a redirect leads; `None` when it is no redirect.

@@ -20,7 +20,7 @@ const MEAGRE: usize = 64;
 /// Shortens `message` until it fits on a line: long texts are cut to one length, after very long lists have been cut.
 /// Where that is not enough, things are left out.
 pub fn fit(message: &mut Value) {
-    if written(message) <= ROOM {
+    if most(message) <= ROOM || written(message) <= ROOM {
         return;
     }
     loop {
@@ -43,6 +43,18 @@ pub fn fit(message: &mut Value) {
         }
     }
     *message = with_texts_cut(message, fits);
+}
+
+/// How many bytes `value` takes as JSON at most: judged without writing it.
+fn most(value: &Value) -> usize {
+    const SCALAR: usize = 32;
+    let text = |text: &str| 6 * text.len() + 4;
+    match value {
+        Value::String(value) => text(value),
+        Value::Array(items) => 2 + items.iter().map(|item| most(item) + 1).sum::<usize>(),
+        Value::Object(fields) => 2 + fields.iter().map(|(name, value)| text(name) + most(value)).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => SCALAR,
+    }
 }
 
 fn with_texts_cut(value: &Value, limit: usize) -> Value {
@@ -138,6 +150,7 @@ mod tests {
 
     #[track_caller]
     fn check(mut message: Value) -> Value {
+        assert!(written(&message) <= most(&message), "{message:.300}");
         fit(&mut message);
         assert!(written(&message) <= ROOM, "{}", written(&message));
         message

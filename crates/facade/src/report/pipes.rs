@@ -57,7 +57,8 @@ impl Pipes {
     fn task(&mut self, task: &Task) -> Result<()> {
         if let Some(materialization) = &task.materialization {
             let key = wire_key(&materialization.key);
-            let metadata = with_room_for(&[&key], materialized(materialization));
+            let links = [&materialization.link, &materialization.log_link];
+            let metadata = with_room_for(&[&key], links, materialized(materialization));
             self.told += 1;
             self.context.report_asset_materialization(&key, metadata, None)?;
         }
@@ -67,7 +68,7 @@ impl Pipes {
                 Severity::Warn => AssetCheckSeverity::Warn,
             };
             let key = wire_key(&check.key);
-            let metadata = with_room_for(&[&key, &check.name], checked(check));
+            let metadata = with_room_for(&[&key, &check.name], [&check.link, &check.log_link], checked(check));
             self.told += 1;
             self.context.report_asset_check(&check.name, check.passed, &key, &severity, metadata)?;
         }
@@ -193,7 +194,13 @@ fn checked(check: &CheckResult) -> Metadata {
 }
 
 /// Leaves out links where the line would be too long: the names must be told, and cannot be cut.
-fn with_room_for(names: &[&str], mut metadata: Metadata) -> Metadata {
+fn with_room_for(names: &[&str], links: [&Option<String>; 2], mut metadata: Metadata) -> Metadata {
+    // Nearly always it fits, and then it need not be written to know that: an escaped byte takes six, and there are three
+    // texts beside the links.
+    let free: usize = names.iter().copied().chain(links.into_iter().flatten().map(String::as_str)).map(str::len).sum();
+    if free * 6 + 4 * LONGEST_TEXT <= ROOM {
+        return metadata;
+    }
     let taken: usize = names.iter().map(|name| written(*name)).sum();
     for link in ["Debugger", "Log Link"] {
         if taken + written(&metadata) > ROOM {

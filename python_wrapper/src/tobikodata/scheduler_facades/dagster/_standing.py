@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -24,7 +25,8 @@ from ._messages import (
 
 # Others write too (a sync beside a mirror): what was read longer ago is read again before writing.
 FRESH_FOR_S = 1.0
-AT_ONCE = 200
+# How many assets and checks are read together: about as many as are written before they have to be read again.
+LEAST_AT_ONCE, MOST_AT_ONCE = 20, 400
 _HISTORY = 20
 
 
@@ -51,6 +53,8 @@ class EventLog:
         self._read_at: dict[Any, float] = {}
         # Of pieces that have come and were not looked at yet. In their order.
         self._expected: dict[Any, None] = {}
+        # How many were looked at since the last reading.
+        self._looked_at = MOST_AT_ONCE
 
     def expect(self, pieces: Iterable[Piece]) -> None:
         """These will be looked at soon: they may be read together."""
@@ -61,10 +65,13 @@ class EventLog:
         """Makes sure that what is known of the piece's assets and checks is fresh."""
         keys = _keys(piece)
         if any(self._is_stale(key) for key in keys):
-            others = [key for key in self._expected if key not in keys and self._is_stale(key)]
-            together = [*keys, *others[:AT_ONCE]]
+            most = min(max(LEAST_AT_ONCE, 2 * self._looked_at), MOST_AT_ONCE)
+            others = (key for key in self._expected if key not in keys and self._is_stale(key))
+            together = [*keys, *islice(others, most)]
+            self._looked_at = 0
             self._read_assets([key for key in together if isinstance(key, dg.AssetKey)])
             self._read_checks([key for key in together if isinstance(key, dg.AssetCheckKey)])
+        self._looked_at += len(keys)
         for key in keys:
             self._expected.pop(key, None)
 
