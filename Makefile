@@ -17,6 +17,8 @@ NEWEST := $(ENVS)/dagster-newest
 SQLMESH := $(ENVS)/sqlmesh
 PUBLIC_CLIENT := $(ENVS)/public-client
 UPGRADED := $(ENVS)/upgraded
+BENCH := $(ENVS)/bench
+BENCH_ORIGINAL := $(ENVS)/bench-original
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -type f -not -path '*/tests/*')
 PYTHON_SOURCES := $(shell find python_wrapper -type f -not -name '*.pyc')
@@ -119,6 +121,13 @@ fuzz: ## Feed answers and names of all sorts to what reads them, FUZZ_SECONDS=60
 # The sanitizers' flags are a nightly compiler's; this lets the stable one take them.
 FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run
 
+# A release build, and both sides on one Dagster. The table goes to target/bench/.
+.PHONY: bench
+bench: $(BENCH)/.release $(BENCH_ORIGINAL)/.ready ## Measure beside the original; ONLY=mirror_finished,... SIZES=10,100,1000 REPEAT=3 ORIGINAL_100=1 STORAGE=postgres
+	$(if $(filter postgres,$(STORAGE)),@setup/debian.sh pg_ctlcluster=postgresql)
+	$(BENCH)/bin/python tests/bench/bench.py --original-python $(BENCH_ORIGINAL)/bin/python $(if $(ONLY),--only $(ONLY)) \
+		$(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORIGINAL_100),--original-100) $(if $(STORAGE),--storage $(STORAGE))
+
 .PHONY: check
 check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types
 	cargo fmt --check
@@ -184,10 +193,26 @@ $(ENVS)/%/.wheel: $(ENVS)/%/.ready dist/dev/.built
 	$(UV) pip install --quiet --python $(ENVS)/$* --no-deps --reinstall dist/dev/*.whl
 	@touch $@
 
+$(BENCH)/.release: $(BENCH)/.ready dist/release/.built
+	$(UV) pip install --quiet --python $(BENCH) --no-deps --reinstall dist/release/*.whl
+	@touch $@
+
+# The original under the Dagster of the other side.
+$(BENCH_ORIGINAL)/.ready: $(BENCH)/.ready
+	$(UV) venv --quiet --clear $(BENCH_ORIGINAL)
+	$(UV) pip freeze --quiet --python $(BENCH) | grep '^dagster' > $(BENCH)/dagster.txt
+	$(UV) pip install --quiet --python $(BENCH_ORIGINAL) 'tobiko-cloud-scheduler-facade[dagster]==1.0.9' --requirement $(BENCH)/dagster.txt
+	@touch $@
+
 .PRECIOUS: $(ENVS)/%/.ready
 
 # The same wheel as the users', from the development build: what is tested is what is installed.
 dist/dev/.built: $(TOOLS)/.ready $(RUST_SOURCES) $(PYTHON_SOURCES)
 	@rm -rf dist/dev
 	cd python_wrapper && ../$(TOOLS)/maturin build --quiet --profile dev --locked --out ../dist/dev
+	@touch $@
+
+dist/release/.built: $(TOOLS)/.ready $(RUST_SOURCES) $(PYTHON_SOURCES)
+	@rm -rf dist/release
+	cd python_wrapper && ../$(TOOLS)/maturin build --quiet --release --locked --out ../dist/release
 	@touch $@
