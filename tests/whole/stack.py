@@ -26,17 +26,20 @@ SYNC = "tobiko_cloud_sync_prod"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-whole"}
 
-# Fifteen seconds in two waves: long enough to see Dagster follow it. Due with the rest, at each run.
-SLOW_MODEL = """
+# Ends when its gate, a file, is open: so a test sees Dagster follow it. Due with the rest, at each run.
+GATED_MODEL = """
 import time
 import typing as t
+from pathlib import Path
 import pandas as pd
 from sqlmesh import model
 
 
 @model("live.{name}", kind="FULL", cron="*/5 * * * *", columns={{"id": "int"}}, depends_on={{{parent!r}}})
 def execute(context, **_: t.Any) -> pd.DataFrame:
-    time.sleep({seconds})
+    until = time.monotonic() + 150
+    while not Path({gate!r}).exists() and time.monotonic() < until:
+        time.sleep(0.1)
     return pd.DataFrame({{"id": [1]}})
 """
 
