@@ -184,7 +184,7 @@ def executable(bench: Bench, evaluations: int, batches: int) -> None:
             return {
                 "wall_s": used.wall_s,
                 "cpu_s": used.cpu_s,
-                "memory_mb": used.largest_mb,
+                "memory_mb": used.own_mb,
                 "processes": used.processes,
                 "requests": after.requests - before.requests,
                 "received_kb": after.received_kb - before.received_kb,

@@ -35,8 +35,8 @@ class Measured:
     cpu_s: float
     memory_mb: float
     processes: int | None
-    # The resident set of the largest process.
-    largest_mb: float
+    # The most that the command's own process held. (What wait4 tells of that counts what its parent held at the start.)
+    own_mb: float
 
 
 def run(argv: Sequence[str], env: Mapping[str, str], stdout: Path, stderr: Path, limit_s: float) -> Measured:
@@ -49,10 +49,12 @@ def run(argv: Sequence[str], env: Mapping[str, str], stdout: Path, stderr: Path,
         memory = _Memory(process.pid)
         memory.start()
         # Not reaped yet: wait4 below tells what it used.
+        own_kb = 0
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             if time.monotonic() - begun > limit_s:
                 for pid in [process.pid, *_descendants(process.pid)]:
                     os.kill(pid, signal.SIGKILL)
+            own_kb = max(own_kb, _high_water_kb(process.pid))
             time.sleep(0.002)
         wall_s = time.monotonic() - begun
         memory.stop()
@@ -68,7 +70,7 @@ def run(argv: Sequence[str], env: Mapping[str, str], stdout: Path, stderr: Path,
         cpu_s=sum(usage.ru_utime + usage.ru_stime for usage in usages),
         memory_mb=memory.peak_kb / 1024,
         processes=counted,
-        largest_mb=max(usage.ru_maxrss for usage in usages) / 1024,
+        own_mb=own_kb / 1024,
     )
 
 
@@ -125,11 +127,19 @@ class _Memory(Thread):
 
 
 def _pss_kb(pid: int) -> int:
+    return _kb(f"/proc/{pid}/smaps_rollup", "Pss:")
+
+
+def _high_water_kb(pid: int) -> int:
+    return _kb(f"/proc/{pid}/status", "VmHWM:")
+
+
+def _kb(file: str, what: str) -> int:
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(what):
                 return int(line.split()[1])
-    except OSError:
+    except OSError:  # it has ended
         pass
     return 0
 
