@@ -489,6 +489,21 @@ def test_a_new_model_reloads_the_code_location_before_its_run_is_asked_for(
         assert server.reloads == ["my_location"]
 
 
+def test_what_ticks_may_be_newer_than_dagsters_page(project: Cloud, load: Any, instance: Any) -> None:
+    """The daemon of 1.9.1 renews its own code server by itself; the webserver's has to be told."""
+    with webserver("works") as server:
+        daemon = Daemon(with_graphql(load, server.port), instance)
+        daemon.tick()
+        project.environment(model("a"), model("b", "a"), at=1500.0)
+        past(project, "r1", 2000.0)
+        daemon.defs = with_graphql(load, server.port)
+        assert daemon.tick() == ["r1"]
+        assert server.reloads == ["my_location"]
+        past(project, "r2", 3000.0)
+        assert daemon.tick() == ["r2"]
+        assert server.reloads == ["my_location"]
+
+
 def test_a_reload_that_changes_nothing_is_tried_with_two_runs_and_the_runs_go_out(
     project: Cloud, load: Any, instance: Any
 ) -> None:

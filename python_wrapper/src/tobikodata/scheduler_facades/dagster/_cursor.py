@@ -37,6 +37,9 @@ class Cursor:
     reload_with: tuple[str, ...] = ()
     # For how many more ticks to wait until what was reloaded is what ticks.
     reload_wait: int = 0
+    # The fingerprint that Dagster's page is known to show. What ticks may be newer: the daemon of Dagster 1.9.1 renews
+    # its own code server every minute, and not the webserver's.
+    shown: str | None = None
 
     def asked_for(self, run_id: str) -> Cursor:
         return replace(self, synced=True, last=run_id, attempt=1, newest_only=False)
@@ -60,7 +63,11 @@ class Cursor:
             reload_for=fingerprint,
             reload_with=(*tried, with_run),
             reload_wait=WAIT_TICKS if worked else 0,
+            shown=fingerprint if worked else self.shown,
         )
+
+    def showing(self, fingerprint: str | None) -> Cursor:
+        return replace(self, shown=fingerprint)
 
     def waited(self) -> Cursor:
         return replace(self, reload_wait=self.reload_wait - 1)
@@ -84,6 +91,7 @@ def parse(text: str | None) -> Cursor:
         reload_for=_text(record.get("reload_for")),
         reload_with=tuple(str(run) for run in tried) if isinstance(tried, list) else (),
         reload_wait=record["reload_wait"] if isinstance(record.get("reload_wait"), int) else 0,
+        shown=_text(record.get("shown")),
     )
 
 

@@ -38,6 +38,8 @@ def track_sensor(
 
 def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
     cursor = parse(context.cursor)
+    if cursor.shown is None:
+        cursor = cursor.showing(environment.manifest.fingerprint)
     if cursor.last and cursor.attempt:
         state = _mirror_state(context, environment, cursor.last, cursor.attempt)
         if state == "going":
@@ -138,12 +140,15 @@ def _reload_if_needed(
     with_run: str,
 ) -> tuple[Cursor, bool]:
     """Whether to wait for the next tick: a run asked for now could be one of the job as loaded before."""
-    if not fingerprint or fingerprint == environment.manifest.fingerprint:
+    if not fingerprint:
         return cursor, False
+    is_own = fingerprint == environment.manifest.fingerprint
+    if is_own and (cursor.shown == fingerprint or not environment.graphql.host):
+        return cursor.showing(fingerprint), False
     if cursor.may_reload(fingerprint, with_run):
         worked = reload(context, environment.graphql)
-        return cursor.reloaded(fingerprint, with_run, worked=worked), worked
-    if cursor.reload_for == fingerprint and cursor.reload_wait > 0:
+        return cursor.reloaded(fingerprint, with_run, worked=worked), worked and not is_own
+    if not is_own and cursor.reload_for == fingerprint and cursor.reload_wait > 0:
         return cursor.waited(), True
     return cursor, False
 
