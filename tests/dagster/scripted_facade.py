@@ -34,7 +34,8 @@ def main() -> int:
         print(json.dumps(steps))
         return 0
     params = json.loads(zlib.decompress(base64.b64decode(os.environ["DAGSTER_PIPES_MESSAGES"])))
-    with open(params["path"], "ab", buffering=0) as channel:
+    assert params == {"stdio": "stdout"}, params
+    with os.fdopen(os.dup(1), "wb", buffering=0) as channel:
         for step in steps:
             if "send" in step:
                 channel.write(json.dumps({"__dagster_pipes_version": "0.1", **step["send"]}).encode() + b"\n")

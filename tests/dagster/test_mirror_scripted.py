@@ -244,15 +244,18 @@ def test_an_executable_that_is_killed_fails_the_run(definitions: Any, script: An
     assert "SIGKILL" in result.run_failure()
 
 
-def test_lines_that_cannot_be_read_do_not_hide_the_next(definitions: Any, script: Any, instance: Any) -> None:
+def test_lines_that_cannot_be_read_do_not_hide_the_next(
+    definitions: Any, script: Any, instance: Any, capsys: Any
+) -> None:
     script(
         mirror=s.whole(
-            {"raw": "no json at all\n"},
-            {"raw": '["a list"]\n'},
+            {"raw": "no message at all\n"},
+            {"raw": '["__dagster_pipes_version", "a list"]\n'},
             s.send("report_weather", sky="blue"),
-            {"raw": '{"method": "report_asset_mat'},
+            {"raw": '{"__dagster_pipes_version": "0.1", "method": "report_asset_mat'},
             {"sleep": 0.1},
             {"raw": 'erialization"}\n'},
+            {"raw": '{"__dagster_pipes_version": "0.1", "meth\n'},
             s.success("a"),
             s.success("b"),
             s.success("c"),
@@ -263,6 +266,7 @@ def test_lines_that_cannot_be_read_do_not_hide_the_next(definitions: Any, script
     assert result.success
     assert len(result.materializations()) == 3
     assert result.log().count("was not understood") == 4
+    assert "no message at all\n" in capsys.readouterr().out
 
 
 def test_an_executable_that_prints_much_does_not_hang(definitions: Any, script: Any, instance: Any) -> None:

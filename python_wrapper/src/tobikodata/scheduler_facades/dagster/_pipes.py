@@ -58,7 +58,7 @@ class SubprocessLauncher(Launcher):
             except OSError as error:
                 raise _executable.cannot_start(path, error) from None
             launched = _Child(path, process, reader, context.log, connection.without_secrets)
-            launched.forward([sys.stdout, *stdout], [sys.stderr, *stderr])
+            launched.listen([sys.stdout, *stdout], [sys.stderr, *stderr])
             try:
                 yield launched
             finally:
@@ -84,11 +84,11 @@ class _Child(Launched):
         self._process = process
         self._reader = reader
         self._hide = hide
-        self._outputs: list[Thread] = []
+        self._listening: list[Thread] = []
         self._stderr_tail: deque[bytes] = deque(maxlen=40)
 
     def how_it_ended(self) -> str:
-        self._join_outputs()
+        self._join()
         stderr = b"".join(self._stderr_tail).decode("utf-8", "replace")
         return self._hide(_executable.ended_with(self._path, self._process.returncode, stderr))
 
@@ -104,45 +104,49 @@ class _Child(Launched):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._join_outputs()
+        self._let_go()
+        self._join()
 
-    def forward(self, stdout: Sequence[IO[str]], stderr: Sequence[IO[str]]) -> None:
+    def listen(self, stdout: Sequence[IO[str]], stderr: Sequence[IO[str]]) -> None:
         """Reads both streams, so that a child that prints much never waits for a reader."""
-        for source, targets, tail in (
-            (self._process.stdout, stdout, None),
-            (self._process.stderr, stderr, self._stderr_tail),
+
+        def printed(text: str) -> None:
+            _write(text, stdout, self._hide)
+
+        for listener in (
+            Thread(target=self._reader.follow, args=(self._process.stdout, printed), daemon=True),
+            Thread(target=self._copy, args=(self._process.stderr, stderr), daemon=True),
         ):
-            thread = Thread(target=_copy, args=(source, targets, tail, self._hide), daemon=True)
-            thread.start()
-            self._outputs.append(thread)
+            listener.start()
+            self._listening.append(listener)
 
     def _is_over(self) -> bool:
-        over = self._process.poll() is not None
-        if over:
-            self._reader.finish()
-        return over
+        if self._process.poll() is None:
+            return False
+        self._let_go()
+        # A script in the place of the executable may have left it behind: it is listened to until it ends, too.
+        return not any(listener.is_alive() for listener in self._listening)
 
-    def _join_outputs(self) -> None:
-        for thread in self._outputs:
-            thread.join(timeout=2)
+    def _let_go(self) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+
+    def _copy(self, source: IO[bytes], targets: Sequence[IO[str]]) -> None:
+        with source:
+            # A line without end is handed on in parts.
+            for line in iter(lambda: source.readline(1 << 16), b""):
+                self._stderr_tail.append(line)
+                _write(line.decode("utf-8", "replace"), targets, self._hide)
+
+    def _join(self) -> None:
+        for listener in self._listening:
+            listener.join(timeout=STOP_LIMIT_S)
 
 
-def _copy(
-    source: IO[bytes],
-    targets: Sequence[IO[str]],
-    tail: deque[bytes] | None,
-    hide: Callable[[str], str],
-) -> None:
-    with source:
-        # A line without end is handed on in parts.
-        for line in iter(lambda: source.readline(1 << 16), b""):
-            if tail is not None:
-                tail.append(line)
-            for target in targets:
-                try:
-                    target.write(hide(line.decode("utf-8", "replace")))
-                    target.flush()
-                except (OSError, ValueError):  # closed, or a full disk: the child must not wait for it
-                    continue
+def _write(text: str, targets: Sequence[IO[str]], hide: Callable[[str], str]) -> None:
+    for target in targets:
+        try:
+            target.write(hide(text))
+            target.flush()
+        except (OSError, ValueError):  # closed, or a full disk: the child must not wait for it
+            continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
 from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
 
 from ._pod_log import PodLog
-from ._reader import EventQueue
+from ._reader import EventQueue, message_in
 
 # A stream that brings nothing for so long is opened again: it may have been cut without a word.
 QUIET_LIMIT_S = 30
@@ -110,20 +109,13 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
 
     def _hear(self, line: str) -> None:
         self._lines += 1
-        message = _message_in(line)
+        try:
+            message = message_in(line)
+        except ValueError:  # not whole: the last word will miss it
+            message = None
         if message is None:
             self._forward(line)
         elif self._standard and message.get("method") in ("opened", "closed"):
             self._standard.handle_message(message)  # Dagster looks for them when the session ends, in this thread
         else:
             self.handle_message(message)
-
-
-def _message_in(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{"):
-        return None
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) and "__dagster_pipes_version" in message else None

@@ -1,97 +1,31 @@
 """Reads the Pipes channel and loses nothing.
 
-The stock reader takes a partly written line for a line, and its thread ends there while the run stays green.
-This one keeps what has come since the last newline, and goes on after a line that it cannot read.
+The executable tells its messages on its stdout, a line each. A pipe needs no room on a disk, wakes its reader at
+once, and holds up a writer that is quicker than its reader. The stock reader tails a file; it takes a partly written
+line for a line, and its thread ends there while the run stays green. This one keeps what has come since the last
+newline, and goes on after a line that it cannot read.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import queue
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from threading import Event as Flag
-from threading import Thread
-from typing import Any, Callable, Protocol
+from typing import IO, Any, Callable, Protocol
 
 import dagster as dg
 
 from ._messages import Assembler, Event, Standard, Unreadable
 
-LOOK_EVERY_S = 0.02
+# What a line must hold to be a message of Dagster Pipes.
+MARK = '"__dagster_pipes_version"'
 
 
 class Handler(Protocol):
     """Where a message goes: Dagster's PipesMessageHandler, or whatever takes one message at a time."""
 
     def handle_message(self, message: Any) -> None: ...
-
-
-class LosslessMessageReader(dg.PipesMessageReader):
-    """Tails a temporary file and hands over each message in order, once, as soon as its line is complete.
-
-    `warn` is called, in the reader's thread, with a sentence on what could not be read or handled.
-    """
-
-    expected_writer_count = 1
-
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self._warn = warn
-        self._stop = Flag()
-        self._thread: Thread | None = None
-
-    @contextmanager
-    def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
-        with tempfile.TemporaryDirectory(prefix="tobiko-facade-") as folder:
-            path = os.path.join(folder, "messages")
-            Path(path).touch()
-            self._thread = Thread(target=self._follow, args=(path, handler), daemon=True)
-            self._thread.start()
-            try:
-                yield {"path": path}
-            finally:
-                self.finish()
-
-    def finish(self) -> None:
-        """Reads to the end of the file and stops. To be called when nobody writes any more."""
-        self._stop.set()
-        if self._thread:
-            self._thread.join()
-
-    def no_messages_debug_text(self) -> str:
-        return "Read a temporary file on the machine of this process."
-
-    def _follow(self, path: str, handler: Handler) -> None:
-        rest = b""
-        with open(path, "rb") as file:
-            while True:
-                # Asked before reading: all that was written before the stop is then read.
-                last_look = self._stop.is_set()
-                chunk = file.read(1 << 20)
-                if chunk:
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    for line in lines:
-                        self._hand_over(line, handler)
-                elif last_look:
-                    break
-                else:
-                    self._stop.wait(LOOK_EVERY_S)
-        if rest.strip():
-            self._warn(f"the last message was cut off after {len(rest)} bytes: {_start_of(rest)}")
-
-    def _hand_over(self, line: bytes, handler: Handler) -> None:
-        if not line.strip():
-            return
-        try:
-            message = json.loads(line)
-            if not isinstance(message, dict):
-                raise ValueError("it is no JSON object")
-            handler.handle_message(message)
-        except Exception as error:  # whatever one line brings, the next ones must be read
-            self._warn(f"a message could not be read ({type(error).__name__}: {error}): {_start_of(line)}")
 
 
 class EventQueue:
@@ -122,20 +56,57 @@ class EventQueue:
             self._standard.handle_message(event.message)
 
 
-class EventReader(EventQueue, LosslessMessageReader):
-    """Reads the channel of a process on this machine."""
+class EventReader(EventQueue, dg.PipesMessageReader):
+    """Reads what a child process tells on its stdout."""
 
-    def __init__(self) -> None:
-        EventQueue.__init__(self)
-        LosslessMessageReader.__init__(self, warn=lambda why: self.events.put(Unreadable(why)))
+    # The newest Dagster warns of its own default.
+    expected_writer_count = 1
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
         self._standard = handler
-        with super().read_messages(self) as params:
-            yield params
+        yield {"stdio": "stdout"}
         for event in self.take(0):  # `closed` at the latest, which Dagster looks for when the session ends
             self.handle(event)
+
+    def no_messages_debug_text(self) -> str:
+        return "Read the stdout of a child process."
+
+    def follow(self, stdout: IO[bytes], forward: Callable[[str], None]) -> None:
+        """Reads to the end. `forward` gets the lines that are no messages: whatever else the process prints."""
+        rest = b""
+        with stdout:
+            while chunk := stdout.read1(1 << 16):  # type: ignore[attr-defined]  # a BufferedReader has it
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._hear(line, forward)
+        if MARK.encode() in rest:
+            why = f"the last message was cut off after {len(rest)} bytes: {_start_of(rest)}"
+            self.events.put(Unreadable(why))
+        elif rest:
+            forward(rest.decode("utf-8", "replace"))
+
+    def _hear(self, line: bytes, forward: Callable[[str], None]) -> None:
+        try:
+            message = message_in(line)
+            if message is not None:
+                self.handle_message(message)
+                return
+        except Exception as error:  # whatever one line brings, the next ones must be read
+            why = f"{type(error).__name__}: {error}: {_start_of(line)}"
+            self.events.put(Unreadable(why))
+            return
+        forward(line.decode("utf-8", "replace") + "\n")
+
+
+def message_in(line: str | bytes) -> dict[str, Any] | None:
+    """A line's message; None: it is something else. ValueError: it should be one, and cannot be read."""
+    if (MARK if isinstance(line, str) else MARK.encode()) not in line:  # type: ignore[operator]  # of one type
+        return None
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("it is no JSON object")
+    return message
 
 
 def _start_of(line: bytes) -> str:
