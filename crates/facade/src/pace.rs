@@ -6,8 +6,9 @@ use std::time::Duration;
 /// While things change, a wait is this part of the longest.
 const SHORTEST: f64 = 0.2;
 
-/// While nothing changes, each wait is so much longer than the one before.
-const GROWTH: f64 = 1.5;
+/// While nothing changes, a wait is this part of the time for which nothing has changed: news is never seen later than that
+/// after it came, measured by how long it was waited for.
+const OF_THE_CALM: f64 = 0.2;
 
 /// Fetching takes no more than this part of the time.
 const MOST_FETCHING: f64 = 0.05;
@@ -19,6 +20,7 @@ const LONGEST_FOR_FETCHING: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Pace {
     longest: Duration,
+    /// How long nothing has changed.
     calm: Duration,
 }
 
@@ -30,15 +32,14 @@ impl Pace {
 
     /// The wait after a look that found `news` or none, for whose answers the cloud took `fetching`.
     pub fn after(&mut self, news: bool, fetching: Duration) -> Duration {
-        self.calm = calm(self.longest, self.calm, news);
-        self.calm.max(for_fetching(fetching))
+        if news {
+            self.calm = Duration::ZERO;
+        }
+        let shortest = self.longest.mul_f64(SHORTEST);
+        let wait = self.calm.mul_f64(OF_THE_CALM).clamp(shortest, self.longest).max(for_fetching(fetching));
+        self.calm += wait;
+        wait
     }
-}
-
-/// The wait as far as the run decides it; `before` was the last one.
-fn calm(longest: Duration, before: Duration, news: bool) -> Duration {
-    let shortest = longest.mul_f64(SHORTEST);
-    if news { shortest } else { before.mul_f64(GROWTH).clamp(shortest, longest) }
 }
 
 /// The wait that it takes for fetching to be no more than its part of the time.
@@ -62,10 +63,17 @@ mod tests {
     #[test]
     fn quick_while_things_change_slower_while_nothing_does() {
         check(5_000, "!!!", 0, &[1_000, 1_000, 1_000]);
-        check(5_000, "!......", 0, &[1_000, 1_500, 2_250, 3_375, 5_000, 5_000, 5_000]);
-        check(5_000, "!....!.", 0, &[1_000, 1_500, 2_250, 3_375, 5_000, 1_000, 1_500]);
-        check(5_000, "..", 0, &[1_000, 1_500]);
-        check(60_000, "!........", 0, &[12_000, 18_000, 27_000, 40_500, 60_000, 60_000, 60_000, 60_000, 60_000]);
+        check(5_000, "!.......", 0, &[1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_200, 1_440]);
+        check(5_000, "!.....!.", 0, &[1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000]);
+        check(60_000, "......", 0, &[12_000, 12_000, 12_000, 12_000, 12_000, 12_000]);
+    }
+
+    #[test]
+    fn the_longest_wait_is_reached_and_kept() {
+        let mut pace = Pace::new(Duration::from_secs(5));
+        let waits: Vec<u128> = (0..20).map(|_| pace.after(false, Duration::ZERO).as_millis()).collect();
+        assert!(waits.is_sorted());
+        assert_eq!(waits[13..], [4_299, 5_000, 5_000, 5_000, 5_000, 5_000, 5_000]);
     }
 
     #[test]
