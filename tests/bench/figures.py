@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from rows import Rows
 from side import Home, Outcome, Side, home
 
 OURS, ORIGINAL, FLOOR = "tobiko-facade", "original", "floor"
+
+# The original reports its materializations and checks as events of no run.
+OF_NO_RUN = ""
 
 # The first task of a live run ends so long after the mirror was launched: it has started by then.
 HEAD_START_S = 12.0
@@ -112,7 +116,7 @@ def sync(bench: Bench, models: int, with_original: bool) -> None:
             def once() -> tuple[dict[str, Any], dict[str, int]]:
                 with bench.home(side, served) as place:
                     first = place.measure(*job(side, "sync"), BENCH_RECORDING=recorded)
-                    events = place.do("events", first.answer["run_id"])["events"]
+                    events = written(place, first)
                     if side == OURS:
                         place.do("record", first.answer["run_id"], BENCH_RECORDING=recorded)
                     if side != FLOOR:
@@ -137,7 +141,7 @@ def mirror_finished(bench: Bench, models: int, with_original: bool) -> None:
                     run_id = outcome.answer["run_id"]
                     if side == OURS:
                         place.do("record", run_id, BENCH_RECORDING=recorded)
-                    return numbers(outcome), place.do("events", run_id)["events"]
+                    return numbers(outcome), written(place, outcome)
 
             return once
 
@@ -164,7 +168,7 @@ def mirror_live(bench: Bench, models: int, with_original: bool, wave: bool = Fal
                         floor = place.measure("floor", BENCH_RECORDING=recorded)
                         beyond = beyond_floor(served, run_id, delays, outcome.stderr, floor.answer["run_s"] / models)
                         found = {**found, **beyond}
-                    return found, told["events"]
+                    return found, written(place, outcome)
 
             return once
 
@@ -220,6 +224,12 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
         "requests": asked.requests,
         "received_kb": asked.received_kb,
     }
+
+
+def written(place: Home, outcome: Outcome) -> dict[str, int]:
+    """Events by type: of the run, and of no run."""
+    of_run, of_no_run = (place.do("events", run_id)["events"] for run_id in (outcome.answer["run_id"], OF_NO_RUN))
+    return dict(Counter(of_run) + Counter(of_no_run))
 
 
 @contextmanager

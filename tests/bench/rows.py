@@ -90,9 +90,13 @@ class Rows:
         return [*lines, *self._differences(rows)]
 
     def _differences(self, rows: list[Row]) -> list[str]:
-        """Where the floor did not write just what this project wrote."""
+        """Where the floor did not write just what this project wrote; what the original wrote."""
         lines = []
         for row in rows:
+            if row.side == "original" and row.events:
+                kinds = ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "log line")
+                told = ", ".join(f"{kind} {row.events.get(kind, 0)}" for kind in kinds)
+                lines.append(f"\n{row.models:,} models, original: {sum(row.events.values()):,} events ({told}).")
             floor = self.find(row.figure, row.models, "floor")
             if row.side == "tobiko-facade" and floor and floor.events and row.events:
                 kinds = sorted({*row.events, *floor.events})

@@ -55,6 +55,8 @@ pub(super) enum Act {
     RevokeTokens,
     /// What `since_run_id` means.
     SinceRunId(Since),
+    /// A call without a limit gets all records; else no more than the documented 100.
+    NoDefaultLimit,
     /// The true answer, changed.
     Alter(Vec<Alteration>),
     /// Nobody listens, whatever the path; connections that are open are reset.
@@ -137,6 +139,7 @@ pub(super) struct Shown {
 pub(super) struct Verdict {
     pub alterations: Vec<Alteration>,
     pub since: Option<Since>,
+    pub no_default_limit: bool,
     /// What else; at most one thing.
     pub act: Option<Act>,
 }
@@ -185,6 +188,7 @@ impl Faults {
             let takes = match &rule.act {
                 Act::Alter(_) => true,
                 Act::SinceRunId(_) => verdict.since.is_none(),
+                Act::NoDefaultLimit => !verdict.no_default_limit,
                 Act::Refuse => false,
                 _ => verdict.act.is_none(),
             };
@@ -201,6 +205,7 @@ impl Faults {
             match &rule.act {
                 Act::Alter(alterations) => verdict.alterations.extend(alterations),
                 Act::SinceRunId(since) => verdict.since = Some(*since),
+                Act::NoDefaultLimit => verdict.no_default_limit = true,
                 act => verdict.act = Some(act.clone()),
             }
         }

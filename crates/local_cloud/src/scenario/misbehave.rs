@@ -49,7 +49,7 @@ pub(super) async fn misbehave(
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let (to, after) = rewritten(&uri, since);
-        *request.uri_mut() = to;
+        *request.uri_mut() = if verdict.no_default_limit { without_default_limit(&to) } else { to };
         let response = next.run(request).await;
         if !is_changed {
             return response;
@@ -64,7 +64,7 @@ pub(super) async fn misbehave(
         .await
     };
     match verdict.act {
-        None | Some(Act::Alter(_) | Act::SinceRunId(_) | Act::Refuse) => true_answer(false).await,
+        None | Some(Act::Alter(_) | Act::SinceRunId(_) | Act::NoDefaultLimit | Act::Refuse) => true_answer(false).await,
         Some(Act::Answer(answer)) => other(&answer),
         Some(Act::Drop) => broken(&peer, false),
         Some(Act::Reset) => broken(&peer, true),
@@ -219,6 +219,16 @@ fn rewritten(uri: &Uri, since: Option<Since>) -> (Uri, Option<After>) {
     (Uri::try_from(text).unwrap_or_else(|_| uri.clone()), after)
 }
 
+/// The same request, of all records where it names no limit.
+fn without_default_limit(uri: &Uri) -> Uri {
+    let query = uri.query().unwrap_or_default();
+    if parse(query.as_bytes()).any(|(key, _)| key == "limit") {
+        return uri.clone();
+    }
+    let query = Serializer::new(query.to_owned()).append_pair("limit", ALL).finish();
+    Uri::try_from(format!("{}?{query}", uri.path())).unwrap_or_else(|_| uri.clone())
+}
+
 async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()).await;
 }
@@ -226,6 +236,16 @@ async fn sleep(seconds: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_default_limit_all_is_asked_for() {
+        let check = |uri: &'static str, expected: &str| {
+            assert_eq!(without_default_limit(&Uri::from_static(uri)).to_string(), expected);
+        };
+        check("/api/v1/runs", "/api/v1/runs?limit=1000000");
+        check("/api/v1/evaluations?latest=true", "/api/v1/evaluations?latest=true&limit=1000000");
+        check("/api/v1/runs?limit=5", "/api/v1/runs?limit=5");
+    }
 
     #[test]
     fn requests_are_rewritten() {
