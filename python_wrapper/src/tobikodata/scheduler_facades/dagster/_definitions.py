@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -28,48 +29,32 @@ from ._sensor import track_sensor
 logger = logging.getLogger(__name__)
 
 
-def load(
-    connection: Connection,
-    graphql: GraphQL,
-    launcher: Launcher,
-    environment: str,
-    asset_prefix: str | None,
-    sensor_on: bool,
-) -> dg.Definitions:
-    with warnings.catch_warnings():
-        # Dagster calls it a preview; what it is for, and where it was tried, is said in _internals.
-        warnings.filterwarnings("ignore", message=".*with_reconstruction_metadata")
-        return _Loader(connection, graphql, launcher, environment, asset_prefix, sensor_on).build_defs()
+@dataclass(frozen=True)
+class DefinitionsOf(StateBackedDefinitionsLoader[str]):
+    """What is declared of one environment. The state is the manifest's JSON text; it holds no secret."""
 
+    connection: Connection
+    graphql: GraphQL
+    launcher: Launcher
+    environment: str
+    asset_prefix: str | None
+    sensor_on: bool
 
-class _Loader(StateBackedDefinitionsLoader[str]):
-    """The state is the manifest's JSON text. It holds no secret."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        graphql: GraphQL,
-        launcher: Launcher,
-        environment: str,
-        asset_prefix: str | None,
-        sensor_on: bool,
-    ) -> None:
-        self._connection = connection
-        self._graphql = graphql
-        self._launcher = launcher
-        self._environment = environment
-        self._asset_prefix = asset_prefix
-        self._sensor_on = sensor_on
+    def load(self) -> dg.Definitions:
+        with warnings.catch_warnings():
+            # Dagster calls it a preview; what it is for, and where it was tried, is said in _internals.
+            warnings.filterwarnings("ignore", message=".*with_reconstruction_metadata")
+            return self.build_defs()
 
     @property
     def defs_key(self) -> str:
-        which = "\n".join((self._connection.base_url, self._environment, self._asset_prefix or ""))
+        which = "\n".join((self.connection.base_url, self.environment, self.asset_prefix or ""))
         return f"tobiko_cloud/{hashlib.sha256(which.encode()).hexdigest()[:24]}"
 
     def fetch_state(self) -> str:
-        path = _cache.path_of(self._connection.base_url, self._environment, self._asset_prefix)
+        path = _cache.path_of(self.connection.base_url, self.environment, self.asset_prefix)
         try:
-            text = _executable.definitions(self._connection, self._environment, self._asset_prefix)
+            text = _executable.definitions(self.connection, self.environment, self.asset_prefix)
             Manifest.from_json(text)
         except TobikoFacadeError as error:
             kept = _cache.kept(path) if error.outage else None
@@ -83,16 +68,16 @@ class _Loader(StateBackedDefinitionsLoader[str]):
 
     def defs_from_state(self, state: str) -> dg.Definitions:
         environment = Environment(
-            connection=self._connection,
-            name=self._environment,
-            asset_prefix=self._asset_prefix,
+            connection=self.connection,
+            name=self.environment,
+            asset_prefix=self.asset_prefix,
             manifest=Manifest.from_json(state),
-            graphql=self._graphql,
-            launcher=self._launcher,
+            graphql=self.graphql,
+            launcher=self.launcher,
         )
         for warning in environment.manifest.warnings:
-            logger.warning("environment %s: %s", self._environment, warning)
-        return declare(environment, self._sensor_on)
+            logger.warning("environment %s: %s", self.environment, warning)
+        return declare(environment, self.sensor_on)
 
 
 def declare(environment: Environment, sensor_on: bool) -> dg.Definitions:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ._connection import Connection, plain
-from ._definitions import load
+from ._definitions import DefinitionsOf
 from ._environment import GraphQL
 from ._launcher import Launcher
 from ._pipes import SubprocessLauncher
@@ -51,7 +51,6 @@ class SQLMeshEnterpriseDagster:
             port=int(port) if port is not None else None,
             kwargs=dict(dagster_graphql_kwargs or {}),
         )
-
         self._launcher = launcher or SubprocessLauncher()
 
     def create_definitions(
@@ -67,7 +66,7 @@ class SQLMeshEnterpriseDagster:
             asset_prefix: Put before each asset key. Needed where two environments share a code location.
             enable_sensor_by_default: Whether the sensor runs without being switched on.
         """
-        return load(
+        wanted = DefinitionsOf(
             self._connection,
             self._graphql,
             self._launcher,
@@ -75,6 +74,7 @@ class SQLMeshEnterpriseDagster:
             asset_prefix=plain(asset_prefix),
             sensor_on=enable_sensor_by_default,
         )
+        return wanted.load()
 
     def __repr__(self) -> str:
         return f"SQLMeshEnterpriseDagster(url={self._connection.base_url!r})"
