@@ -21,7 +21,7 @@ from tobikodata.scheduler_facades.dagster._cursor import Cursor, parse, write
         ('{"no": "record of ours"}', Cursor(synced=True, last='{"no": "record of ours"}')),
         # ours, of another version or damaged
         ('{"version":2,"last":"r","synced":true,"more":1}', Cursor(synced=True, last="r")),
-        ('{"version":1,"last":5,"attempt":"x","reload_with":7}', Cursor()),
+        ('{"version":1,"last":5,"attempt":"x","reload_with":7,"sync_attempt":null}', Cursor()),
     ],
 )
 def test_is_understood(text: str | None, expected: Cursor) -> None:
@@ -29,7 +29,7 @@ def test_is_understood(text: str | None, expected: Cursor) -> None:
 
 
 def test_survives_being_written() -> None:
-    cursor = Cursor().asked_for("r1").asked_again().reloaded("f1", "r1", worked=True)
+    cursor = Cursor().asked_for_sync(2).asked_for("r1").asked_again().reloaded("f1", "r1", worked=True)
     assert parse(write(cursor)) == cursor
     assert json.loads(write(cursor))["version"] == 1
 

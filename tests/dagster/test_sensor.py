@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 import scripts as s
 from cloud_side import Cloud, model
-from dagster_side import MIRROR, Result, run_job
+from dagster_side import MIRROR, SYNC, Result, run_job
 
 try:
     from dagster._core.remote_origin import GrpcServerCodeLocationOrigin  # newer ones
@@ -80,9 +80,9 @@ def past(cloud: Cloud, run_id: str, at: float) -> None:
     run.end()
 
 
-def unfinished(instance: Any, defs: dg.Definitions, key: str, status: str) -> str:
-    """A mirror in some state, without anybody who executes it."""
-    job = defs.get_job_def(MIRROR)
+def unfinished(instance: Any, defs: dg.Definitions, key: str, status: str, job_name: str = MIRROR) -> str:
+    """A mirror (or a sync) in some state, without anybody who executes it."""
+    job = defs.get_job_def(job_name)
     run = instance.create_run_for_job(job, tags={"dagster/run_key": key, "tobiko/run_id": key.split("#", 1)[0]})
     event = {
         "STARTED": dg.DagsterEventType.RUN_START,
@@ -92,7 +92,7 @@ def unfinished(instance: Any, defs: dg.Definitions, key: str, status: str) -> st
         "CANCELED": dg.DagsterEventType.RUN_CANCELED,
     }.get(status)
     if event:
-        told = dg.DagsterEvent(event_type_value=event.value, job_name=MIRROR)
+        told = dg.DagsterEvent(event_type_value=event.value, job_name=job_name)
         instance.report_dagster_event(told, run.run_id)
     assert instance.get_run_by_id(run.run_id).status.value == status
     return str(run.run_id)
@@ -311,6 +311,38 @@ def test_a_mirror_gives_signs_of_life(project: Cloud, load: Any, instance: Any, 
     ender.start()
     assert run_job(load(), instance, MIRROR, **{"tobiko/run_id": "r1"}).success
     assert len(signs) >= 3
+
+
+def test_a_sync_that_died_is_asked_for_again_twice(project: Cloud, load: Any, instance: Any) -> None:
+    past(project, "old", 2000.0)
+    daemon = Daemon(load(), instance)
+    for key in ("__initial_sync__", "__initial_sync__#2", "__initial_sync__#3"):
+        assert daemon.tick(launch=False) == [key]
+        run_id = unfinished(instance, daemon.defs, key, "STARTED", SYNC)
+        assert daemon.tick() == []
+        instance.report_run_failed(instance.get_run_by_id(run_id))
+    past(project, "r1", 3000.0)
+    assert daemon.tick() == ["r1"]
+    assert daemon.tick() == []
+
+
+@pytest.mark.parametrize("how", ["cancelled", "repeated", "deleted"])
+def test_a_sync_that_a_person_has_dealt_with_is_not_asked_for_again(
+    project: Cloud, load: Any, instance: Any, how: str
+) -> None:
+    past(project, "old", 2000.0)
+    daemon = Daemon(load(), instance)
+    daemon.tick(launch=False)
+    run_id = unfinished(
+        instance, daemon.defs, "__initial_sync__", "CANCELED" if how == "cancelled" else "FAILURE", SYNC
+    )
+    if how == "repeated":
+        assert run_job(daemon.defs, instance, SYNC).success
+    if how == "deleted":
+        instance.delete_run(run_id)
+    assert daemon.tick() == []
+    unfinished(instance, daemon.defs, "later", "FAILURE", SYNC)
+    assert daemon.tick() == [], "what is launched by hand later is that person's business"
 
 
 def test_an_emptied_cursor_gets_its_sync_again(project: Cloud, load: Any, instance: Any) -> None:

@@ -16,7 +16,7 @@ ORIGINAL_SYNCED = "__initial_sync_complete__"
 RELOADS_FOR_EACH_FINGERPRINT = 2
 # The daemon of Dagster 1.9.1 has a code server of its own, which is renewed a minute or so after the reload.
 WAIT_TICKS = 3
-# A mirror that died is asked for again twice.
+# A mirror, or a sync, that died is asked for again twice.
 ATTEMPTS = 3
 
 
@@ -26,6 +26,8 @@ class Cursor:
 
     # The first sync has been asked for.
     synced: bool = False
+    # How often a sync was asked for; 0: the last one has ended.
+    sync_attempt: int = 0
     # The newest remote run that was dealt with; None: there was none.
     last: str | None = None
     # How often its mirror was asked for; 0: never, by this sensor.
@@ -40,6 +42,12 @@ class Cursor:
     # The fingerprint that Dagster's page is known to show. What ticks may be newer: the daemon of Dagster 1.9.1 renews
     # its own code server every minute, and not the webserver's.
     shown: str | None = None
+
+    def asked_for_sync(self, attempt: int = 1) -> Cursor:
+        return replace(self, sync_attempt=attempt)
+
+    def sync_over(self) -> Cursor:
+        return replace(self, sync_attempt=0)
 
     def asked_for(self, run_id: str) -> Cursor:
         return replace(self, synced=True, last=run_id, attempt=1, newest_only=False)
@@ -85,12 +93,13 @@ def parse(text: str | None) -> Cursor:
     tried = record.get("reload_with")
     return Cursor(
         synced=bool(record.get("synced")),
+        sync_attempt=_number(record.get("sync_attempt")),
         last=_text(record.get("last")),
-        attempt=record["attempt"] if isinstance(record.get("attempt"), int) else 0,
+        attempt=_number(record.get("attempt")),
         newest_only=bool(record.get("newest_only")),
         reload_for=_text(record.get("reload_for")),
         reload_with=tuple(str(run) for run in tried) if isinstance(tried, list) else (),
-        reload_wait=record["reload_wait"] if isinstance(record.get("reload_wait"), int) else 0,
+        reload_wait=_number(record.get("reload_wait")),
         shown=_text(record.get("shown")),
     )
 
@@ -109,3 +118,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0

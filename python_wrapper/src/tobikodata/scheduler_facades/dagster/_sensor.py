@@ -40,6 +40,9 @@ def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
     cursor = parse(context.cursor)
     if cursor.shown is None:
         cursor = cursor.showing(environment.manifest.fingerprint)
+    cursor, sync_again = _look_after_sync(context, environment, cursor)
+    if sync_again:
+        return _ask_for([_sync_request(context, environment)], cursor)
     if cursor.last and cursor.attempt:
         state = _mirror_state(context, environment, cursor.last, cursor.attempt)
         if state == "going":
@@ -65,6 +68,21 @@ def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
             return dg.SkipReason(str(error))
         raise
     return _answer(context, environment, cursor, answer)
+
+
+def _look_after_sync(
+    context: dg.SensorEvaluationContext, environment: Environment, cursor: Cursor
+) -> tuple[Cursor, bool]:
+    """Whether the sync that was asked for is to be asked for again."""
+    state = _sync_state(context, environment) if cursor.sync_attempt else "ended"
+    if state == "going":
+        return cursor, False
+    if state == "died" and cursor.sync_attempt < ATTEMPTS:
+        context.log.warning("the sync broke off: asked for again")
+        return cursor.asked_for_sync(cursor.sync_attempt + 1), True
+    if state == "died":
+        context.log.warning(f"the sync broke off {ATTEMPTS} times: given up; launch {environment.sync_job} by hand")
+    return cursor.sync_over(), False
 
 
 def _wait_for_environment(
@@ -111,6 +129,7 @@ def _answer(
         )
     if lost or not cursor.synced:
         requests.append(_sync_request(context, environment))
+        cursor = cursor.asked_for_sync()
     if next_run:
         cursor = cursor.asked_for(next_run)
         requests.append(_mirror_request(environment, next_run, 1))
@@ -151,6 +170,16 @@ def _reload_if_needed(
     if not is_own and cursor.reload_for == fingerprint and cursor.reload_wait > 0:
         return cursor.waited(), True
     return cursor, False
+
+
+def _sync_state(context: dg.SensorEvaluationContext, environment: Environment) -> str:
+    """`going`, `died`, or `ended`, by the newest: a person may have repeated it."""
+    newest = next(iter(context.instance.get_runs(dg.RunsFilter(job_name=environment.sync_job), limit=1)), None)
+    if newest is None:
+        return "ended"
+    if not newest.is_finished:
+        return "going"
+    return "died" if newest.status == dg.DagsterRunStatus.FAILURE else "ended"
 
 
 def _mirror_state(context: dg.SensorEvaluationContext, environment: Environment, run_id: str, attempt: int) -> str:
