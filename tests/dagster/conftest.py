@@ -14,6 +14,7 @@ from typing import Any, Callable
 import dagster as dg
 import pytest
 from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from plain_cloud import PlainCloud
 from scenario_side import ScriptedCloud, scripted_cloud
 
@@ -33,6 +34,12 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         instance.get_asset_records()
         instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(dg.AssetKey("a"), "c"), limit=1)
     return home
+
+
+@pytest.fixture(autouse=True)
+def a_process_that_has_loaded_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster remembers how definitions were loaded last: one process, one code location."""
+    monkeypatch.setattr(DefinitionsLoadContext, "_instance", None)
 
 
 @pytest.fixture
