@@ -35,6 +35,7 @@ def main() -> None:
     with postgres.storage() if given.storage == "postgres" else postgres.sqlite() as storage:
         rows = Rows(given.out, about(given))
         bench = Bench(ours, original, str(given.executable), rows, given.repeat, given.budget, storage)
+        figures.warm_up(bench, not given.without_original)
         for name in given.only:
             measure(name, bench, given)
             (given.out / "summary.md").write_text(summary(rows) + "\n")

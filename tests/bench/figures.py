@@ -77,6 +77,15 @@ class Bench:
                 )
 
 
+def warm_up(bench: Bench, with_original: bool) -> None:
+    """Each side once, not counted: what is read from the disk for the first time is in memory then."""
+    with bench.cloud(10) as served:
+        for side in sides(with_original):
+            with bench.home(side, served) as place:
+                for command in (("load",), ("sync",), *([("mirror", RUN)] if side == OURS else [])):
+                    place.measure(*command)
+
+
 def load(bench: Bench, models: int, with_original: bool) -> None:
     """The process of a code server up to the point where it can answer; `of_it_load`: without Dagster's own imports."""
     with bench.cloud(models) as served:

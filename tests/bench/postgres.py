@@ -38,7 +38,7 @@ def storage() -> Iterator[Callable[[], str]]:
         def configuration() -> str:
             name = f"dagster_{next(numbers)}"
             do("createdb", "--host", folder, "--username=dagster", name)
-            url = f"postgresql://dagster@/{name}?host={folder}"
+            url = f"postgresql+psycopg2://dagster@/{name}?host={folder}"
             return f'storage:\n  postgres:\n    postgres_url: "{url}"\n'
 
         try:
