@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -29,7 +30,12 @@ def which_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
         if run_id:
             return [f"--run-id={run_id}"]
     record = instance.get_run_record_by_id((root or run).run_id)
-    return [f"--newest-before={record.create_timestamp.timestamp():.3f}"] if record else []
+    return [f"--newest-before={_end_of(record.create_timestamp):.3f}"] if record else []
+
+
+def _end_of(moment: datetime) -> float:
+    """SQLite keeps whole seconds: a remote run that began earlier in that second was there."""
+    return moment.timestamp() + (0 if moment.microsecond else 1)
 
 
 def note_remote_run(instance: dg.DagsterInstance, run: dg.DagsterRun, run_id: str) -> None:
