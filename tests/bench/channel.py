@@ -1,9 +1,10 @@
-"""The executable alone, launched as Dagster launches it: its messages go to a file."""
+"""The executable alone, launched as our jobs launch it: its messages go through a pipe, which is read and counted."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 import zlib
 from dataclasses import dataclass
@@ -36,9 +37,8 @@ class Run:
 
 def mirror(executable: str, served: Cloud, run_id: str, folder: Path) -> Run:
     nodes = [node["name"] for node in served.state(run_id="none")["environments"]["prod"]["nodes"]]
-    context, messages = folder / "context", folder / "messages"
+    context = folder / "context"
     context.write_text(json.dumps({**CONTEXT, "extras": {"nodes": nodes}}))
-    messages.write_bytes(b"")
     env = {
         "TCLOUD_BASE_URL": served.base_url,
         "TCLOUD_TOKEN_URL": served.token_url,
@@ -47,33 +47,42 @@ def mirror(executable: str, served: Cloud, run_id: str, folder: Path) -> Run:
         "TOBIKO_FACADE_CACHE_DIR": str(folder / "cache"),
         "NO_PROXY": "*",
         "DAGSTER_PIPES_CONTEXT": packed({"path": str(context)}),
-        "DAGSTER_PIPES_MESSAGES": packed({"path": str(messages)}),
+        "DAGSTER_PIPES_MESSAGES": packed({"stdio": "stdout"}),
     }
-    first = _First(messages)
-    first.start()
     argv = [executable, "mirror", f"--run-id={run_id}"]
-    measured = tree.run(argv, env, folder / "stdout", folder / "stderr", limit_s=300)
-    first.join()
-    told = messages.read_bytes()
-    if measured.exit_code != 0 or b'"tobiko":"done"' not in told[-4096:]:
+    with _Reader(folder / "messages") as told:
+        measured = tree.run(argv, env, told.pipe, folder / "stderr", limit_s=300)
+    if measured.exit_code != 0 or b'"tobiko":"done"' not in told.tail:
         raise RuntimeError(f"{argv} did not tell all: {(folder / 'stderr').read_text()[-3000:]}")
-    return Run(measured, first.at - measured.begun, told.count(b"\n"))
+    return Run(measured, told.first_at - measured.begun, told.messages)
 
 
 def packed(value: Any) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
 
 
-class _First(Thread):
-    """When the first message came."""
+class _Reader(Thread):
+    """Reads a named pipe to its end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, pipe: Path) -> None:
         super().__init__(daemon=True)
-        self._path = path
-        self.at = 0.0
+        self.pipe = pipe
+        self.first_at = 0.0
+        self.messages = 0
+        self.tail = b""
+
+    def __enter__(self) -> _Reader:
+        os.mkfifo(self.pipe)
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join()
+        self.pipe.unlink()
 
     def run(self) -> None:
-        until = time.monotonic() + 10
-        while not self._path.stat().st_size and time.monotonic() < until:
-            time.sleep(0.0005)
-        self.at = time.monotonic()
+        with self.pipe.open("rb", buffering=0) as channel:
+            while chunk := channel.read(1 << 16):
+                self.first_at = self.first_at or time.monotonic()
+                self.messages += chunk.count(b"\n")
+                self.tail = (self.tail + chunk)[-4096:]

@@ -185,7 +185,7 @@ def mirror_live(bench: Bench, models: int, with_original: bool, wave: bool = Fal
 
 
 def executable(bench: Bench, evaluations: int, batches: int) -> None:
-    """`tobiko-facade mirror` alone, its messages to a file: two audits for each evaluation."""
+    """`tobiko-facade mirror` alone, its messages through a pipe: two audits for each evaluation."""
     models = evaluations // batches
     with bench.cloud(models, batches) as served, tempfile.TemporaryDirectory(prefix="facade-bench-") as folder:
 

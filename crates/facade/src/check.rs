@@ -18,7 +18,7 @@ pub async fn check(client: &Client, base_url: &str, environment: &str, mut line:
         ))
         .into());
     };
-    let manifest = Manifest::new(environment, Some(&dag), None);
+    let manifest = Manifest::without_fingerprint(environment, Some(&dag), None);
     let models = manifest.nodes.iter().filter(|node| node.key.is_some()).count();
     let standalone = manifest.nodes.len() - models;
     let checks: usize = manifest.nodes.iter().map(|node| node.checks.len()).sum();

@@ -1,5 +1,7 @@
 //! What there is to tell about a remote run, in the order in which it is told. Whoever tells it is a reporter.
 
+use std::rc::Rc;
+
 use jiff::Timestamp;
 
 use crate::verdict::Outcome;
@@ -34,7 +36,7 @@ pub struct Task {
     /// The node's name, as the cloud has it.
     pub node: String,
     /// Key of the node's asset; a standalone audit has none.
-    pub key: Option<Vec<String>>,
+    pub key: Option<Rc<[String]>>,
     pub outcome: Outcome,
     /// Why, where it is not a plain success: the remote message, or a sentence.
     pub reason: Option<String>,
@@ -53,7 +55,7 @@ pub struct Task {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Materialization {
-    pub key: Vec<String>,
+    pub key: Rc<[String]>,
     pub run_id: Option<String>,
     pub evaluation_id: String,
     pub status: String,
@@ -66,7 +68,7 @@ pub struct Materialization {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckResult {
-    pub key: Vec<String>,
+    pub key: Rc<[String]>,
     pub name: String,
     pub passed: bool,
     pub severity: Severity,

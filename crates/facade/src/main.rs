@@ -17,6 +17,7 @@ mod insist;
 mod pace;
 mod stop;
 
+mod batches;
 mod manifest;
 mod names;
 mod tasks;

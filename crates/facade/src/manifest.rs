@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Serialize;
 use tobiko_cloud::{Dag, DagNode, NodeType, SourceType};
 
-use crate::names::{check_name, digest, distinct, key_parts, op_name, with_suffix};
+use crate::names::{check_name, digest, digest_of_json, distinct, key_parts, op_name, with_suffix};
 use crate::text::cut;
 
 /// Longest description that an asset carries, in bytes.
@@ -59,13 +59,21 @@ pub struct Check {
 impl Manifest {
     /// The manifest of an environment; `None` for a DAG that the cloud does not have.
     pub fn new(environment: &str, dag: Option<&Dag>, prefix: Option<&str>) -> Self {
-        let bare = Self::build(environment, dag);
-        let fingerprint = digest(&serde_json::to_string(&(bare.exists, &bare.nodes)).unwrap_or_default());
-        let mut manifest = Self { fingerprint, ..bare };
+        let mut manifest = Self::build(environment, dag);
+        manifest.fingerprint = digest_of_json(&(manifest.exists, &manifest.nodes));
+        manifest.below(prefix)
+    }
+
+    /// The same for those who do not need the fingerprint, which is much work.
+    pub fn without_fingerprint(environment: &str, dag: Option<&Dag>, prefix: Option<&str>) -> Self {
+        Self::build(environment, dag).below(prefix)
+    }
+
+    fn below(mut self, prefix: Option<&str>) -> Self {
         if let Some(prefix) = prefix {
-            manifest.put_below(prefix);
+            self.put_below(prefix);
         }
-        manifest
+        self
     }
 
     fn build(environment: &str, dag: Option<&Dag>) -> Self {

@@ -38,7 +38,9 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
             reporter.tell(&Event::Note(Level::Warning, text))?;
         }
         let prefix = args.asset_prefix.as_deref();
-        Watcher::new(&Manifest::new(environment, dag.as_ref(), prefix), prefix, job)
+        let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
+        drop(dag);
+        Watcher::new(&manifest, prefix, job)
     };
     if let Some(node) = &args.node {
         watcher = watcher.only(node);
@@ -49,10 +51,13 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     let mut pace = Pace::new(interval);
     let mut fetched_before = client.fetching();
     loop {
-        let ask = async || client.run_evaluations(&run.run_id, None).await.context("cannot get the run's evaluations");
-        let evaluations = insistence.ask(reporter, ask).await?;
-        let mut events = 0;
-        for event in watcher.look(&run, &evaluations, args.node.is_none()) {
+        let ask = async || {
+            let gathered = client.run_evaluations(&run.run_id, None, || watcher.gather()).await;
+            gathered.context("cannot get the run's evaluations")
+        };
+        let seen = insistence.ask(reporter, ask).await?.done();
+        let (evaluations, mut events) = (seen.evaluations, 0);
+        for event in watcher.look(&run, seen, args.node.is_none()) {
             reporter.tell(&event)?;
             events += 1;
         }
@@ -65,12 +70,11 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
         tracing::debug!(
             "looked at run {}: {} evaluations in {:.3} s, {} events; next in {:.2} s",
             run.run_id,
-            evaluations.len(),
+            evaluations,
             fetching.as_secs_f64(),
             events,
             wait.as_secs_f64()
         );
-        drop(evaluations);
         tokio::time::sleep(wait).await;
         fetched_before = client.fetching();
         run = insistence.ask(reporter, async || again(client, &run.run_id).await).await?;

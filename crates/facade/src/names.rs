@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// Longest op or check name: it ends up in file names, which stop at 255 bytes.
@@ -100,7 +101,19 @@ pub fn distinct<N: Clone + Eq + Hash>(entries: &[(N, &str)], suffixed: impl Fn(&
 
 /// SHA-256 in hexadecimal digits.
 pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(text.as_bytes()))
+}
+
+/// The same of a value's JSON, which is not held as a whole.
+pub fn digest_of_json(value: &impl Serialize) -> String {
+    let mut hash = Sha256::new();
+    // Hashing does not fail, and what is hashed here can always be written.
+    let _ = serde_json::to_writer(&mut hash, value);
+    hexadecimal(&hash.finalize())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_word(c: char) -> bool {

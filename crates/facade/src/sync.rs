@@ -4,14 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use tobiko_cloud::{Client, Evaluation, EvaluationsQuery, Sort};
 
+use crate::batches::Merged;
 use crate::cli::SyncArgs;
 use crate::events::{CheckResult, Done, DoneAs, Event, Level, Task};
 use crate::insist::Insistence;
 use crate::manifest::Manifest;
 use crate::report::Reporter;
-use crate::tasks::{Places, checks, materialization, newest, task};
+use crate::tasks::{Places, materialization, task};
 use crate::verdict::{Ended, Outcome, Verdict, ended, error};
 
 /// How far back an evaluation that ended well is looked for.
@@ -27,7 +29,7 @@ pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter
         .ask(reporter, async || client.dag(environment).await.context("cannot get the environment's DAG"))
         .await?;
     let prefix = args.asset_prefix.as_deref();
-    let manifest = Manifest::new(environment, dag.as_ref(), prefix);
+    let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
     let places = Places::new(&manifest, prefix);
     if dag.is_none() {
         let text = format!("the environment '{environment}' does not exist (yet): there is nothing to tell");
@@ -44,7 +46,7 @@ pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter
     let missing: Vec<&String> = args.nodes.iter().filter(|node| !found.contains(node.as_str())).collect();
     for node in missing {
         let never = Verdict { outcome: Outcome::NothingDue, reason: Some("never evaluated".to_owned()), warning: None };
-        reporter.tell(&Event::Task(Box::new(task(&places, node, never, &[]))))?;
+        reporter.tell(&Event::Task(Box::new(task(&places, node, never, Merged::default()))))?;
     }
     tasks.sort_by_key(|task| task.end_at);
     for task in &tasks {
@@ -118,10 +120,9 @@ async fn with_history(client: &Client, environment: &str, node: &str, latest: &E
 fn state(places: &Places, node: &str, history: &[&Evaluation]) -> Task {
     let over: Vec<&Evaluation> =
         history.iter().copied().filter(|e| !matches!(ended(e), Ended::Open | Ended::Skipped)).collect();
-    let newest_over = newest(&over).copied();
-    let well: Vec<&Evaluation> = over.iter().copied().filter(|e| ended(e) == Ended::Well).collect();
-    let last_well: Vec<&Evaluation> = newest(&well).map(|evaluation| vec![*evaluation]).unwrap_or_default();
-    let materialization = materialization(places, node, &last_well);
+    let newest_over = over.iter().copied().max_by_key(age);
+    let last_well = over.iter().copied().filter(|e| ended(e) == Ended::Well).max_by_key(age);
+    let materialization = materialization(places, node, &Merged::of(places, node, last_well.cloned()));
     let verdict = match newest_over {
         Some(evaluation) if ended(evaluation) != Ended::Well => {
             let message = error(evaluation).map(str::to_owned);
@@ -134,8 +135,7 @@ fn state(places: &Places, node: &str, history: &[&Evaluation]) -> Task {
             Verdict { outcome: Outcome::NothingDue, reason, warning: None }
         }
     };
-    let told: Vec<&Evaluation> = newest_over.into_iter().collect();
-    let mut task = task(places, node, verdict, &told);
+    let mut task = task(places, node, verdict, Merged::of(places, node, newest_over.cloned()));
     task.checks = newest_checks(places, node, &over);
     // Its place in the order is that of what is written.
     task.end_at = materialization.as_ref().and_then(|m| m.at).or(task.end_at);
@@ -143,11 +143,16 @@ fn state(places: &Places, node: &str, history: &[&Evaluation]) -> Task {
     task
 }
 
+/// One without an end counts by its start.
+fn age(evaluation: &&Evaluation) -> Option<Timestamp> {
+    evaluation.end_at.or(evaluation.start_at)
+}
+
 /// The newest result of each audit.
 fn newest_checks(places: &Places, node: &str, evaluations: &[&Evaluation]) -> Vec<CheckResult> {
     let mut by_end = evaluations.to_vec();
-    by_end.sort_by_key(|evaluation| std::cmp::Reverse(evaluation.end_at.or(evaluation.start_at)));
+    by_end.sort_by_key(|evaluation| std::cmp::Reverse(age(evaluation)));
     let mut seen = HashSet::new();
-    let all = by_end.into_iter().flat_map(|evaluation| checks(places, node, &[evaluation]));
+    let all = by_end.into_iter().flat_map(|evaluation| Merged::of(places, node, [evaluation.clone()]).into_checks());
     all.filter(|check| seen.insert((check.key.clone(), check.name.clone()))).collect()
 }

@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use tobiko_cloud::{AuditEvaluation, Dag, DagNode, Evaluation, NodeType, Run, SourceType, Status};
 
+use crate::events::Event;
+use crate::watcher::Watcher;
+
 /// `status`, `status:message`; a final status brings an end.
 pub fn run(status: &str) -> Run {
     let (status, error_message) = split(status);
@@ -65,6 +68,14 @@ pub fn node(text: &str) -> DagNode {
 
 pub fn dag(nodes: &[&str]) -> Dag {
     Dag { environment: "prod".into(), nodes: nodes.iter().map(|text| node(text)).collect(), ..Dag::default() }
+}
+
+/// What a watcher tells after one look.
+pub fn look(watcher: &mut Watcher, run: &Run, evaluations: &[Evaluation], watch_strangers: bool) -> Vec<Event> {
+    let mut gathering = watcher.gather();
+    gathering.extend(evaluations.iter().cloned());
+    let seen = gathering.done();
+    watcher.look(run, seen, watch_strangers).collect()
 }
 
 pub fn at(second: i64) -> Timestamp {

@@ -3,6 +3,8 @@
 
 use tobiko_cloud::{Evaluation, Run, Status};
 
+use crate::batches::Merged;
+
 /// What became of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -79,6 +81,10 @@ pub enum Ended {
     Open,
 }
 
+impl Ended {
+    pub const ALL: [Self; 6] = [Self::Well, Self::Skipped, Self::Failed, Self::Stopped, Self::Unclear, Self::Open];
+}
+
 /// How an evaluation stands, from its own record alone.
 pub fn ended(evaluation: &Evaluation) -> Ended {
     if error(evaluation).is_some() {
@@ -107,17 +113,12 @@ pub fn error(evaluation: &Evaluation) -> Option<&str> {
 }
 
 /// What `evaluations`, all those of one node in `run`, amount to.
-pub fn judge(run: &Run, evaluations: &[&Evaluation], idle: Idle) -> State {
+pub fn judge(run: &Run, evaluations: &Merged, idle: Idle) -> State {
     if evaluations.is_empty() {
         return without_evaluation(run, idle);
     }
-    let is_open = |evaluation: &&Evaluation| match ended(evaluation) {
-        Ended::Open => true,
-        Ended::Unclear => !run.ended(),
-        _ => false,
-    };
-    if !run.ended() && evaluations.iter().any(is_open) {
-        return State::Open { started: evaluations.iter().any(|evaluation| started(evaluation)) };
+    if !run.ended() && (evaluations.has(Ended::Open) || evaluations.has(Ended::Unclear)) {
+        return State::Open { started: evaluations.first_started().is_some() };
     }
     State::Decided(verdict(run, evaluations))
 }
@@ -137,28 +138,27 @@ fn without_evaluation(run: &Run, idle: Idle) -> State {
 }
 
 /// The verdict on evaluations of which none is open, or whose run has ended.
-fn verdict(run: &Run, evaluations: &[&Evaluation]) -> Verdict {
-    let all = |wanted: Ended| evaluations.iter().copied().filter(move |evaluation| ended(evaluation) == wanted);
-    let batches = |count: usize| match evaluations.len() {
+fn verdict(run: &Run, evaluations: &Merged) -> Verdict {
+    let batches = |ended: Ended| match evaluations.len() {
         1 => String::new(),
-        of => format!("{count} of {of} batches: "),
+        of => format!("{} of {of} batches: ", evaluations.count(ended)),
     };
-    if let Some(last) = all(Ended::Failed).next_back() {
+    if let Some(last) = &evaluations.last_failed {
         let message = error(last).unwrap_or("failed remotely, without a message");
-        return Verdict::new(Outcome::Failure, format!("{}{message}", batches(all(Ended::Failed).count())));
+        return Verdict::new(Outcome::Failure, format!("{}{message}", batches(Ended::Failed)));
     }
-    if let Some(last) = all(Ended::Stopped).next_back() {
-        let reason = format!("{}{} remotely before it was done", batches(all(Ended::Stopped).count()), last.status);
+    if let Some(last) = &evaluations.last_stopped {
+        let reason = format!("{}{} remotely before it was done", batches(Ended::Stopped), last.status);
         return Verdict::new(Outcome::Failure, reason);
     }
-    if all(Ended::Open).next().is_some() {
+    if evaluations.has(Ended::Open) {
         return if run.ended_well() {
             Verdict::new(Outcome::Success, None).warn("the run ended well, but an evaluation was never closed")
         } else {
             Verdict::new(Outcome::Failure, format!("never ended: {}", how_it_ended(run)))
         };
     }
-    if let Some(unclear) = all(Ended::Unclear).next_back() {
+    if let Some(unclear) = &evaluations.last_unclear {
         let warning = format!(
             "the cloud says '{}', which this version does not know: judged by how the run ended",
             unclear.status
@@ -170,7 +170,7 @@ fn verdict(run: &Run, evaluations: &[&Evaluation]) -> Verdict {
                 .warn(&warning)
         };
     }
-    if all(Ended::Well).next().is_none() {
+    if !evaluations.has(Ended::Well) {
         return Verdict::new(Outcome::NothingDue, Some("nothing was due".to_owned()));
     }
     Verdict::new(Outcome::Success, None)
@@ -187,12 +187,15 @@ pub fn how_it_ended(run: &Run) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Manifest;
+    use crate::tasks::Places;
     use crate::testing::{evaluation, run};
 
     #[track_caller]
     fn check(run: &Run, statuses: &[&str], idle: Idle, expected: Result<(Outcome, &str), State>) {
-        let evaluations: Vec<Evaluation> = statuses.iter().enumerate().map(|(n, s)| evaluation("a", n, s)).collect();
-        let state = judge(run, &evaluations.iter().collect::<Vec<_>>(), idle);
+        let evaluations = statuses.iter().enumerate().map(|(n, s)| evaluation("a", n, s));
+        let places = Places::new(&Manifest::new("prod", None, None), None);
+        let state = judge(run, &Merged::of(&places, "a", evaluations), idle);
         match (state, expected) {
             (State::Decided(verdict), Ok((outcome, reason))) => {
                 assert_eq!(verdict.outcome, outcome, "{statuses:?}");

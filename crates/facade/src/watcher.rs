@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use tobiko_cloud::{Evaluation, Run};
 
+use crate::batches::{Batches, Merged};
 use crate::events::Event;
 use crate::manifest::Manifest;
 use crate::tasks::{Places, task};
-use crate::verdict::{Ended, Idle, State, Verdict, ended, judge, started};
+use crate::verdict::{Idle, State, Verdict, judge, started};
 
 /// What has been told of a run so far, and what is needed to tell the rest.
 pub struct Watcher {
@@ -25,11 +26,32 @@ struct Known {
     never_due: bool,
 }
 
+/// Takes the evaluations of one look as they come in; what was told before is only counted.
+pub struct Gathering<'w> {
+    watcher: &'w Watcher,
+    seen: Seen,
+}
+
+/// What one look has found.
+#[derive(Default)]
+pub struct Seen {
+    /// How many evaluations there are.
+    pub evaluations: usize,
+    of_node: HashMap<String, Box<SeenOfNode>>,
+}
+
+struct SeenOfNode {
+    /// The place of its first evaluation in the answer.
+    at: usize,
+    told_has_begun: bool,
+    new: Batches,
+}
+
 /// A task that has its verdict: what there is to tell of it is put together when it is told.
-struct Decided<'a, 'e> {
+struct Decided<'a> {
     node: &'a str,
     verdict: Verdict,
-    new: Vec<&'e Evaluation>,
+    new: Box<Merged>,
     late: bool,
 }
 
@@ -75,32 +97,35 @@ impl Watcher {
         self.told.values().filter(|told| told.decided).count()
     }
 
-    /// What `run` and `evaluations`, all that it has, say that was not told before.
+    /// To be filled with all evaluations that the run has.
+    pub fn gather(&self) -> Gathering<'_> {
+        Gathering { watcher: self, seen: Seen::default() }
+    }
+
+    /// What `run` and `seen`, all evaluations that it has, say that was not told before.
     ///
     /// Starts come before ends; ends come in the order in which they happened, those that have no time first.
-    pub fn look<'a, 'e>(
+    pub fn look<'a>(
         &'a mut self,
         run: &Run,
-        evaluations: &'e [Evaluation],
+        seen: Seen,
         watch_strangers: bool,
-    ) -> impl Iterator<Item = Event> + use<'a, 'e> {
-        let mut of_node: HashMap<&str, Vec<&'e Evaluation>> = HashMap::new();
-        for evaluation in once(evaluations) {
-            of_node.entry(&evaluation.node_name).or_default().push(evaluation);
-        }
+    ) -> impl Iterator<Item = Event> + use<'a> {
         if watch_strangers {
-            self.add_strangers(evaluations);
+            self.add_strangers(&seen);
         }
-        let passed = passed_by(&self.nodes, &of_node);
+        let places = &self.places;
+        let merged = |(name, seen): (String, Box<SeenOfNode>)| {
+            let new = seen.new.merged(places, &name);
+            (name, (seen.told_has_begun || new.first_started().is_some(), new))
+        };
+        let mut of_node: HashMap<String, (bool, Box<Merged>)> = seen.of_node.into_iter().map(merged).collect();
+        let has_begun = |name: &str| of_node.get(name).is_some_and(|(has_begun, _)| *has_begun);
+        let passed = passed_by(&self.nodes, has_begun);
         let (mut starts, mut ends) = (Vec::new(), Vec::new());
         for name in &self.order {
-            let all = of_node.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+            let new = of_node.remove(name).map(|(_, new)| new).unwrap_or_default();
             let told = self.told.entry(name.clone()).or_default();
-            let new: Vec<&'e Evaluation> = all
-                .iter()
-                .copied()
-                .filter(|evaluation| !told.evaluations.contains(&evaluation.evaluation_id))
-                .collect();
             if told.decided && new.is_empty() {
                 continue;
             }
@@ -113,25 +138,23 @@ impl Watcher {
                 Some(_) => Idle::No,
             };
             let state = judge(run, &new, idle);
-            let begun = !matches!(state, State::Waiting | State::Open { started: false });
-            if begun && !new.is_empty() && !told.started && !told.decided {
+            let has_begun = !matches!(state, State::Waiting | State::Open { started: false });
+            if has_begun && !new.is_empty() && !told.started && !told.decided {
                 told.started = true;
-                let first =
-                    new.iter().filter(|evaluation| started(evaluation)).min_by_key(|evaluation| evaluation.start_at);
+                let first = new.first_started();
                 starts.push((first.and_then(|e| e.start_at), name.clone(), first.and_then(|e| e.link.clone())));
             }
             if let State::Decided(verdict) = state {
                 let late = std::mem::replace(&mut told.decided, true);
-                told.evaluations.extend(new.iter().map(|evaluation| evaluation.evaluation_id.clone()));
+                told.evaluations.extend(new.evaluation_ids.iter().cloned());
                 ends.push(Decided { node: name, verdict, new, late });
             }
         }
         starts.sort_by_key(|(at, ..)| *at);
-        ends.sort_by_key(|decided| decided.new.iter().filter_map(|evaluation| evaluation.end_at).max());
+        ends.sort_by_key(|decided| decided.new.end_at);
         let starts = starts.into_iter().map(|(at, node, link)| Event::TaskStarted { node, link, at });
-        let places = &self.places;
         starts.chain(ends.into_iter().map(|decided| {
-            let mut task = task(places, decided.node, decided.verdict, &decided.new);
+            let mut task = task(places, decided.node, decided.verdict, *decided.new);
             if decided.late {
                 task.late = true;
                 task.warnings.push("evaluated after its task had been told as ended".to_owned());
@@ -140,39 +163,54 @@ impl Watcher {
         }))
     }
 
-    fn add_strangers(&mut self, evaluations: &[Evaluation]) {
-        let mut have: HashSet<String> = self.order.iter().cloned().collect();
-        for evaluation in evaluations {
-            if !have.contains(&evaluation.node_name) {
-                have.insert(evaluation.node_name.clone());
-                self.order.push(evaluation.node_name.clone());
+    /// Nodes that nobody knew, in the order in which the run names them.
+    fn add_strangers(&mut self, seen: &Seen) {
+        let have: HashSet<&str> = self.order.iter().map(String::as_str).collect();
+        let mut strangers: Vec<(usize, String)> = seen
+            .of_node
+            .iter()
+            .filter(|(name, _)| !have.contains(name.as_str()))
+            .map(|(n, s)| (s.at, n.clone()))
+            .collect();
+        strangers.sort();
+        self.order.extend(strangers.into_iter().map(|(_, name)| name));
+    }
+}
+
+impl Extend<Evaluation> for Gathering<'_> {
+    fn extend<I: IntoIterator<Item = Evaluation>>(&mut self, evaluations: I) {
+        for mut evaluation in evaluations {
+            let at = self.seen.evaluations;
+            self.seen.evaluations += 1;
+            let name = std::mem::take(&mut evaluation.node_name);
+            let told = self.watcher.told.get(&name);
+            let is_told = told.is_some_and(|told| told.evaluations.contains(&evaluation.evaluation_id));
+            let add = |seen: &mut SeenOfNode, name: &str| match is_told {
+                true => seen.told_has_begun |= started(&evaluation),
+                false => seen.new.add(&self.watcher.places, name, at, evaluation),
+            };
+            match self.seen.of_node.get_mut(&name) {
+                Some(seen) => add(seen, &name),
+                None => {
+                    let mut seen = Box::new(SeenOfNode { at, told_has_begun: false, new: Batches::default() });
+                    add(&mut seen, &name);
+                    self.seen.of_node.insert(name, seen);
+                }
             }
         }
     }
 }
 
-/// Each evaluation once: an answer that changes while it is sent page by page may hold one twice. The ended one counts.
-fn once(evaluations: &[Evaluation]) -> Vec<&Evaluation> {
-    let mut at: HashMap<&str, usize> = HashMap::new();
-    let mut kept: Vec<&Evaluation> = Vec::new();
-    for evaluation in evaluations {
-        match at.get(evaluation.evaluation_id.as_str()) {
-            Some(at) if ended(kept[*at]) == Ended::Open => kept[*at] = evaluation,
-            Some(_) => {}
-            None => {
-                at.insert(&evaluation.evaluation_id, kept.len());
-                kept.push(evaluation);
-            }
-        }
+impl Gathering<'_> {
+    pub fn done(self) -> Seen {
+        self.seen
     }
-    kept
 }
 
-/// The nodes of which something downstream has started.
-fn passed_by<'a>(nodes: &'a HashMap<String, Known>, of_node: &HashMap<&str, Vec<&Evaluation>>) -> HashSet<&'a str> {
+/// The nodes of which something downstream has begun.
+fn passed_by(nodes: &HashMap<String, Known>, has_begun: impl Fn(&str) -> bool) -> HashSet<&str> {
     let mut passed = HashSet::new();
-    let has_started = |name: &&String| of_node.get(name.as_str()).is_some_and(|all| all.iter().any(|e| started(e)));
-    let mut path: Vec<&String> = nodes.keys().filter(has_started).collect();
+    let mut path: Vec<&String> = nodes.keys().filter(|name| has_begun(name)).collect();
     while let Some(name) = path.pop() {
         for parent in nodes.get(name).into_iter().flat_map(|known| &known.parents) {
             if passed.insert(parent.as_str()) {
@@ -208,7 +246,7 @@ fn upstream_first(manifest: &Manifest) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{audit, dag, evaluation, run};
+    use crate::testing::{audit, dag, evaluation, look, run};
 
     fn watcher(nodes: &[&str], job: &[&str]) -> Watcher {
         let job: Vec<String> = job.iter().map(|name| (*name).to_owned()).collect();
@@ -229,7 +267,7 @@ mod tests {
 
     #[track_caller]
     fn check(watcher: &mut Watcher, status: &str, evaluations: &[Evaluation], expected: &str) {
-        assert_eq!(told(&watcher.look(&run(status), evaluations, true).collect::<Vec<_>>()), expected);
+        assert_eq!(told(&look(watcher, &run(status), evaluations, true)), expected);
     }
 
     #[test]
@@ -299,7 +337,7 @@ mod tests {
     fn one_node_alone_still_sees_what_is_downstream() {
         let mut watcher = watcher(&["a", "b < a"], &[]).only("a");
         assert_eq!(
-            told(&watcher.look(&run("in_progress"), &[evaluation("b", 0, "in_progress")], false).collect::<Vec<_>>()),
+            told(&look(&mut watcher, &run("in_progress"), &[evaluation("b", 0, "in_progress")], false)),
             "a=nothing_due"
         );
         assert_eq!(watcher.decided(), watcher.tasks());
@@ -307,7 +345,7 @@ mod tests {
 
     #[track_caller]
     fn one_task(nodes: &[&str], status: &str, evaluations: &[Evaluation]) -> crate::events::Task {
-        let events: Vec<Event> = watcher(nodes, &[]).look(&run(status), evaluations, true).collect();
+        let events = look(&mut watcher(nodes, &[]), &run(status), evaluations, true);
         let mut tasks = events.into_iter().filter_map(|event| match event {
             Event::Task(task) if !task.evaluation_ids.is_empty() => Some(*task),
             _ => None,

@@ -5,8 +5,9 @@ use serde_json::Value;
 use url::Url;
 
 use crate::address::{same_origin, shown};
+use crate::body::{Broken, RecordReader, Records};
 use crate::error::Failure;
-use crate::lenient::{Record, Records, records};
+use crate::lenient::Record;
 use crate::told::beginning;
 use crate::{Error, Secret};
 
@@ -20,28 +21,56 @@ pub(crate) struct Answer {
 }
 
 /// An answer that is not a failure.
-pub(crate) enum Meaning<T> {
-    Records(Records<T>),
+pub(crate) enum Meaning<C> {
+    Records(Records<C>),
     /// The API knows no such thing (404).
     Nothing,
-    /// The bearer is not taken (any more).
-    NewTokenNeeded,
+    /// The bearer is not taken (any more), and what was said of that.
+    NewTokenNeeded(String),
 }
 
-/// Reads the answer to a call of `asked`, which was sent with `bearer`.
-pub(crate) fn read<T: Record>(answer: &Answer, asked: &Url, bearer: &Secret) -> Result<Meaning<T>, Failure> {
+/// Whether an answer with this status brings records: such a one is not read as a whole, but by [`records`].
+pub(crate) fn brings_records(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// What came with a status that brings records, from `url`.
+pub(crate) fn records<T: Record, C: Extend<T>>(
+    status: u16,
+    url: &Url,
+    body: RecordReader<T, C>,
+    bearer: &Secret,
+) -> Result<Meaning<C>, Failure> {
+    if status == 204 && body.size() == 0 {
+        return Ok(Meaning::Nothing);
+    }
+    let url = shown(url);
+    let not_the_api = |what: &str| -> Failure {
+        let reason = format!("answers {what}: check TCLOUD_BASE_URL");
+        Error::NotTheApi { url: url.clone(), reason }.into()
+    };
+    let beginning = body.beginning().to_vec();
+    match body.end() {
+        Ok(records) if records.stranger => {
+            let seen = bearer.taken_out_of(&crate::told::beginning(&String::from_utf8_lossy(&beginning), 100));
+            Err(not_the_api(&format!("JSON that is not {} ({seen})", T::KIND)))
+        }
+        Ok(records) => Ok(Meaning::Records(records)),
+        Err(Broken::CutShort) if !is_html(&beginning) => {
+            Err(Failure::Passing { url, reason: "its answer ended too early".to_owned(), wait: None })
+        }
+        Err(_) => Err(not_the_api(&format!("{} instead of JSON", bearer.taken_out_of(&said(&beginning))))),
+    }
+}
+
+/// What an answer without records means. It is one to a call of `asked`, which was sent with `bearer`.
+pub(crate) fn read<C>(answer: &Answer, asked: &Url, bearer: &Secret) -> Result<Meaning<C>, Failure> {
     let url = shown(&answer.url);
     let (status, body) = (answer.status, answer.body.as_slice());
     let said = || bearer.taken_out_of(&said(body));
     if is_passing(status) {
         let reason = format!("it answered {status}: {}", said());
         return Err(Failure::Passing { url, reason, wait: answer.retry_after });
-    }
-    if (200..300).contains(&status) {
-        return match body {
-            [] if status == 204 => Ok(Meaning::Nothing),
-            _ => read_records(url, body, bearer).map(Meaning::Records),
-        };
     }
     let not_the_api = |url: String, reason: String| Err(Error::NotTheApi { url, reason }.into());
     if !same_origin(asked, &answer.url) {
@@ -51,7 +80,7 @@ pub(crate) fn read<T: Record>(answer: &Answer, asked: &Url, bearer: &Secret) -> 
         return not_the_api(shown(asked), reason);
     }
     match status {
-        401 => Ok(Meaning::NewTokenNeeded),
+        401 => Ok(Meaning::NewTokenNeeded(said())),
         403 => {
             let reason = format!(
                 "refuses access (403: {}): check that these credentials may use the project in TCLOUD_BASE_URL",
@@ -70,29 +99,6 @@ pub(crate) fn read<T: Record>(answer: &Answer, asked: &Url, bearer: &Secret) -> 
 /// Statuses that may be better the next time.
 pub(crate) fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
-}
-
-fn read_records<T: Record>(url: String, body: &[u8], bearer: &Secret) -> Result<Records<T>, Failure> {
-    let cut_short =
-        || Failure::Passing { url: url.clone(), reason: "its answer ended too early".to_owned(), wait: None };
-    let not_the_api = |what: &str| -> Failure {
-        let reason = format!("answers {what}: check TCLOUD_BASE_URL");
-        Error::NotTheApi { url: url.clone(), reason }.into()
-    };
-    let json = match std::str::from_utf8(body) {
-        Ok(text) => text.trim_start_matches('\u{feff}'),
-        Err(error) if error.error_len().is_none() => return Err(cut_short()),
-        Err(_) => return Err(not_the_api("bytes that are no text instead of JSON")),
-    };
-    match records::<T>(json) {
-        Ok(records) if records.stranger => {
-            let seen = bearer.taken_out_of(&beginning(json, 100));
-            Err(not_the_api(&format!("JSON that is not {} ({seen})", T::KIND)))
-        }
-        Ok(records) => Ok(records),
-        Err(error) if error.is_eof() && !is_html(body) => Err(cut_short()),
-        Err(_) => Err(not_the_api(&format!("{} instead of JSON", bearer.taken_out_of(&said(body))))),
-    }
 }
 
 /// The API says `{"detail": ...}`, or nothing at all. A page or a text of a proxy's means that the base URL is wrong.
@@ -161,13 +167,23 @@ mod tests {
     use super::*;
     use crate::Run;
 
+    fn meaning_of(answer: &Answer, asked: &Url) -> Result<Meaning<Vec<Run>>, Failure> {
+        let bearer = Secret::from("s3cret");
+        if !brings_records(answer.status) {
+            return read(answer, asked, &bearer);
+        }
+        let mut body = RecordReader::<Run, _>::new(Vec::new());
+        body.feed(&answer.body);
+        records(answer.status, &answer.url, body, &bearer)
+    }
+
     fn meaning(status: u16, body: &str, from: &str) -> String {
         let answer = Answer { status, url: Url::parse(from).unwrap(), retry_after: None, body: body.into() };
         let asked = Url::parse("https://h/x/api/v1/runs?limit=1").unwrap();
-        match read::<Run>(&answer, &asked, &Secret::from("s3cret")) {
+        match meaning_of(&answer, &asked) {
             Ok(Meaning::Records(records)) => format!("{} of {}", records.list.len(), records.came),
             Ok(Meaning::Nothing) => "nothing".to_owned(),
-            Ok(Meaning::NewTokenNeeded) => "new token".to_owned(),
+            Ok(Meaning::NewTokenNeeded(_)) => "new token".to_owned(),
             Err(Failure::Passing { reason, .. }) => format!("passing: {reason}"),
             Err(Failure::Lasting(error)) => error.to_string(),
         }
@@ -272,7 +288,6 @@ mod tests {
             retry_after: None,
             body: b"[\"\xe2\x82".to_vec(),
         };
-        let read = read::<Run>(&answer, &answer.url, &Secret::from("x"));
-        assert!(matches!(read, Err(Failure::Passing { .. })));
+        assert!(matches!(meaning_of(&answer, &answer.url), Err(Failure::Passing { .. })));
     }
 }

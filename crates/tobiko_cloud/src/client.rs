@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use crate::address::{call, checked, shown, with_limit};
-use crate::answer::{Meaning, read, said};
+use crate::answer::{Meaning, brings_records, read, records};
 use crate::auth::Auth;
+use crate::body::{RecordReader, Records};
 use crate::error::Failure;
-use crate::lenient::{Record, Records};
+use crate::lenient::Record;
 use crate::retry::retry;
 use crate::told::warn_once;
-use crate::transport::{get, http_client};
-use crate::{Dag, Error, Evaluation, EvaluationsQuery, Limits, Run, RunsQuery, Settings};
+use crate::transport::{answer, get, http_client, pieces};
+use crate::{Dag, Error, Evaluation, EvaluationsQuery, Limits, Run, RunsQuery, Secret, Settings};
 
 /// The service answers so many records to a call without a limit, and may hold back more.
 const DEFAULT_LIMIT: u32 = 100;
@@ -66,7 +67,7 @@ impl Client {
             ("since_run_id", query.since_run_id.clone()),
             ("sort", query.sort.map(|sort| sort.as_str().to_owned())),
         ];
-        self.list("runs", self.url(&["runs"], parameters), query.limit).await
+        self.list("runs", self.url(&["runs"], parameters), query.limit, &Vec::new).await
     }
 
     /// One run; `None`: the cloud does not know it.
@@ -75,9 +76,18 @@ impl Client {
     }
 
     /// All evaluations of a run, or those of one node.
-    pub async fn run_evaluations(&self, run_id: &str, node_name: Option<&str>) -> Result<Vec<Evaluation>, Error> {
+    ///
+    /// There may be very many: they are put into a collection one after the other while they come in. What broke off is begun
+    /// again with a new collection, so each try calls `collection` once.
+    pub async fn run_evaluations<C: Extend<Evaluation>>(
+        &self,
+        run_id: &str,
+        node_name: Option<&str>,
+        collection: impl Fn() -> C,
+    ) -> Result<C, Error> {
         let parameters = [("node_name", node_name.map(str::to_owned))];
-        self.list("evaluations of a run", self.url(&["runs", run_id, "evaluations"], parameters), None).await
+        let url = self.url(&["runs", run_id, "evaluations"], parameters);
+        self.list("evaluations of a run", url, None, &collection).await
     }
 
     /// The evaluations that the query asks for.
@@ -90,7 +100,7 @@ impl Client {
             ("node_name", query.node_name.clone()),
             ("sort", query.sort.map(|sort| sort.as_str().to_owned())),
         ];
-        self.list("evaluations", self.url(&["evaluations"], parameters), query.limit).await
+        self.list("evaluations", self.url(&["evaluations"], parameters), query.limit, &Vec::new).await
     }
 
     /// One evaluation; `None`: the cloud does not know it.
@@ -103,7 +113,8 @@ impl Client {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// How long the API took for its answers so far. What was not answered, and waits between retries, do not count.
+    /// How long the API took for its answers so far, reading them included. What was not answered, and waits between retries,
+    /// do not count.
     pub fn fetching(&self) -> Duration {
         Duration::from_micros(self.fetching_us.load(Ordering::Relaxed))
     }
@@ -115,19 +126,25 @@ impl Client {
 
     async fn one<T: Record>(&self, url: Option<Url>) -> Result<Option<T>, Error> {
         let Some(url) = url else { return Ok(None) };
-        Ok(self.records(url).await?.list.into_iter().next())
+        Ok(self.records::<T, _>(url, &Vec::new).await?.list.into_iter().next())
     }
 
     /// All records. Without a limit of the caller's, an answer of exactly the default limit is asked again with a larger one;
     /// `name` remembers what it took.
-    async fn list<T: Record>(&self, name: &'static str, url: Option<Url>, limit: Option<u32>) -> Result<Vec<T>, Error> {
-        let Some(url) = url else { return Ok(Vec::new()) };
+    async fn list<T: Record, C: Extend<T>>(
+        &self,
+        name: &'static str,
+        url: Option<Url>,
+        limit: Option<u32>,
+        collection: &impl Fn() -> C,
+    ) -> Result<C, Error> {
+        let Some(url) = url else { return Ok(collection()) };
         if let Some(limit) = limit {
-            return Ok(self.records(with_limit(&url, limit)).await?.list);
+            return Ok(self.records(with_limit(&url, limit), collection).await?.list);
         }
         let known = self.larger_limits().get(name).copied();
         let first = known.map_or(url.clone(), |limit| with_limit(&url, limit));
-        let mut found = self.records(first).await?;
+        let mut found = self.records(first, collection).await?;
         let mut most = known.unwrap_or(DEFAULT_LIMIT);
         for larger in LARGER_LIMITS {
             if found.came != most as usize {
@@ -137,10 +154,10 @@ impl Client {
                 continue;
             }
             let mut asked_for = larger;
-            let mut again = self.records(with_limit(&url, larger)).await;
+            let mut again = self.records(with_limit(&url, larger), collection).await;
             if matches!(again, Err(Error::Refused { .. })) && most < MODEST_LIMIT {
                 asked_for = MODEST_LIMIT;
-                again = self.records(with_limit(&url, MODEST_LIMIT)).await;
+                again = self.records(with_limit(&url, MODEST_LIMIT), collection).await;
             }
             match again {
                 Ok(more) if more.came > most as usize => {
@@ -167,37 +184,60 @@ impl Client {
     }
 
     /// One call with its retries.
-    async fn records<T: Record>(&self, url: Url) -> Result<Records<T>, Error> {
-        retry(self.limits, &shown(&url), || self.try_once(&url)).await
+    async fn records<T: Record, C: Extend<T>>(
+        &self,
+        url: Url,
+        collection: &impl Fn() -> C,
+    ) -> Result<Records<C>, Error> {
+        retry(self.limits, &shown(&url), || self.try_once(&url, collection)).await
     }
 
     /// One try; a bearer that is refused is renewed within it.
-    async fn try_once<T: Record>(&self, url: &Url) -> Result<Records<T>, Failure> {
+    async fn try_once<T: Record, C: Extend<T>>(
+        &self,
+        url: &Url,
+        collection: &impl Fn() -> C,
+    ) -> Result<Records<C>, Failure> {
         let mut bearer = self.auth.bearer(None).await?;
         let mut bearers = 1;
         loop {
-            self.requests.fetch_add(1, Ordering::Relaxed);
-            let started = Instant::now();
-            let answer = get(&self.http, url, &bearer.secret).await?;
-            let took = started.elapsed();
-            self.fetching_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            tracing::debug!(
-                "GET {url}: {} with {} bytes in {:.3} s",
-                answer.status,
-                answer.body.len(),
-                took.as_secs_f64()
-            );
-            match read(&answer, url, &bearer.secret)? {
+            let said = match self.ask::<T, C>(url, &bearer.secret, collection).await? {
                 Meaning::Records(records) => return Ok(records),
-                Meaning::Nothing => return Ok(Records::none()),
-                Meaning::NewTokenNeeded if bearer.is_last || bearers == MOST_BEARERS => {
-                    let said = bearer.secret.taken_out_of(&said(&answer.body));
-                    return Err(self.auth.not_let_in(shown(url), &said).into());
-                }
-                Meaning::NewTokenNeeded => bearer = self.auth.bearer(Some(&bearer.secret)).await?,
+                Meaning::Nothing => return Ok(Records { list: collection(), came: 0, stranger: false }),
+                Meaning::NewTokenNeeded(said) => said,
+            };
+            if bearer.is_last || bearers == MOST_BEARERS {
+                return Err(self.auth.not_let_in(shown(url), &said).into());
             }
+            bearer = self.auth.bearer(Some(&bearer.secret)).await?;
             bearers += 1;
         }
+    }
+
+    /// One request.
+    async fn ask<T: Record, C: Extend<T>>(
+        &self,
+        url: &Url,
+        bearer: &Secret,
+        collection: &impl Fn() -> C,
+    ) -> Result<Meaning<C>, Failure> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
+        let response = get(&self.http, url, bearer).await?;
+        let status = response.status().as_u16();
+        let (meaning, size) = if brings_records(status) {
+            let (from, mut body) = (response.url().clone(), RecordReader::new(collection()));
+            pieces(response, |piece| body.feed(piece)).await?;
+            let size = body.size();
+            (records(status, &from, body, bearer), size)
+        } else {
+            let answer = answer(response).await?;
+            (read(&answer, url, bearer), answer.body.len())
+        };
+        let took = started.elapsed();
+        self.fetching_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        tracing::debug!("GET {url}: {status} with {size} bytes in {:.3} s", took.as_secs_f64());
+        meaning
     }
 }
 

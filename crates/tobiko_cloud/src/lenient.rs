@@ -1,9 +1,13 @@
 //! Reading JSON so that nothing odd spoils the rest: a field of the wrong type becomes a text or nothing, a record that cannot
 //! be read is left out with a warning. Only what is no JSON at all is an error.
+use std::borrow::Cow;
+use std::fmt;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -17,48 +21,29 @@ pub(crate) trait Record: DeserializeOwned {
     fn is_named(&self) -> bool;
 }
 
-/// An answer that should be a list.
-pub(crate) struct Records<T> {
-    pub list: Vec<T>,
-    /// How many came, those left out included.
-    pub came: usize,
-    /// The answer was one object that is no such record: perhaps it was never meant to be one.
-    pub stranger: bool,
-}
-
-impl<T> Records<T> {
-    pub fn none() -> Records<T> {
-        Records { list: Vec::new(), came: 0, stranger: false }
-    }
-}
-
-/// A list of records; one object is a list of one, null is none.
-pub(crate) fn records<T: Record>(json: &str) -> Result<Records<T>, serde_json::Error> {
+/// The records of a list inside a record; one object is a list of one, null is none.
+fn records<T: Record>(json: &str) -> Result<Vec<T>, serde_json::Error> {
     match json.trim_start().as_bytes().first() {
         Some(b'[') => {
             // Where nothing is odd, in one go.
             if let Ok(list) = serde_json::from_str::<Vec<T>>(json)
                 && list.iter().all(T::is_named)
             {
-                return Ok(Records { came: list.len(), stranger: false, list });
+                return Ok(list);
             }
             let raw: Vec<&RawValue> = serde_json::from_str(json)?;
-            let list = raw.iter().filter_map(|raw| record(raw.get())).collect();
-            Ok(Records { list, came: raw.len(), stranger: false })
+            Ok(raw.iter().filter_map(|raw| record(raw.get())).collect())
         }
         Some(b'{') => {
             let raw: &RawValue = serde_json::from_str(json)?;
-            let list: Vec<T> = record(raw.get()).into_iter().collect();
-            Ok(Records { came: 1, stranger: list.is_empty(), list })
+            Ok(record(raw.get()).into_iter().collect())
         }
-        _ => {
-            serde_json::from_str::<()>(json)?;
-            Ok(Records::none())
-        }
+        _ => serde_json::from_str::<()>(json).map(|()| Vec::new()),
     }
 }
 
-fn record<T: Record>(json: &str) -> Option<T> {
+/// One record, read as leniently as it takes.
+pub(crate) fn record<T: Record>(json: &str) -> Option<T> {
     let why = match serde_json::from_str::<T>(json) {
         Ok(record) if record.is_named() => return Some(record),
         Ok(_) => "it has no name or id".to_owned(),
@@ -70,8 +55,8 @@ fn record<T: Record>(json: &str) -> Option<T> {
 
 /// Field: a list of records inside a record.
 pub(crate) fn nested<'de, D: Deserializer<'de>, T: Record>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    let raw = Box::<RawValue>::deserialize(deserializer)?;
-    let mut list = records(raw.get()).map(|records| records.list).unwrap_or_else(|_| {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    let mut list = records(raw.get()).unwrap_or_else(|_| {
         warn_once(format!("expected a list of records ({}), got {}", T::KIND, beginning(raw.get(), 120)));
         Vec::new()
     });
@@ -80,14 +65,20 @@ pub(crate) fn nested<'de, D: Deserializer<'de>, T: Record>(deserializer: D) -> R
     Ok(list)
 }
 
-/// Field: a text; null and missing are the empty one.
+/// Field: a text; null and missing are the empty one, what is none is its JSON.
 pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(text_of(Value::deserialize(deserializer)?))
+    Ok(any_text(deserializer)?.into_owned())
+}
+
+/// As [`text`], without a copy where that can be.
+pub(crate) fn any_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+    deserializer.deserialize_any(AnyText)
 }
 
 /// Field: a text, or none when there is nothing in it.
 pub(crate) fn some_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Some(text_of(Value::deserialize(deserializer)?)).filter(|text| !text.trim().is_empty()))
+    let text = any_text(deserializer)?;
+    Ok((!text.trim().is_empty()).then(|| text.into_owned()))
 }
 
 /// Field: a list of texts; a single one is a list of one.
@@ -110,7 +101,7 @@ pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 
 /// Field: a point in time, or none.
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let text = text_of(Value::deserialize(deserializer)?);
+    let text = any_text(deserializer)?;
     if text.trim().is_empty() {
         return Ok(None);
     }
@@ -119,6 +110,52 @@ pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
         warn_once(format!("a time that cannot be read counts as none: {}", beginning(&text, 60)));
     }
     Ok(time)
+}
+
+struct AnyText;
+
+impl<'de> Visitor<'de> for AnyText {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(""))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text_of(value.into())))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text_of(value.into())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text_of(value.into())))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text_of(value.into())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        Ok(Cow::Owned(text_of(Value::deserialize(SeqAccessDeserializer::new(items))?)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
+        Ok(Cow::Owned(text_of(Value::deserialize(MapAccessDeserializer::new(fields))?)))
+    }
 }
 
 /// ISO 8601 with a zone, or without one: then it is UTC. A blank may stand for the `T`.

@@ -9,7 +9,7 @@
 //!     credentials: Credentials::Client { id: "my-client".into(), secret: std::env::var("TCLOUD_CLIENT_SECRET")?.into() },
 //!     token_url: "https://cloud.tobikodata.com/auth/token".parse()?,
 //!     scope: "tbk:scope:projects".into(),
-//!     tcloud_home: "/home/me/.tcloud".into(),
+//!     tcloud_home: std::env::var("TCLOUD_HOME")?.into(),
 //!     ca_file: None,
 //!     cache_dir: None,
 //!     limits: Limits::default(),
@@ -44,6 +44,7 @@ mod wire;
 // One call: its address, its retries, the exchange, what the answer means.
 mod address;
 mod answer;
+mod body;
 mod lenient;
 mod retry;
 mod transport;

@@ -68,9 +68,9 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Gets `asked` with its whole body, following redirects. The bearer goes to the scheme, host and port of `asked` and nowhere
+/// Gets `asked`, following redirects; the body is still to come. The bearer goes to the scheme, host and port of `asked` and nowhere
 /// else. (reqwest drops it on the step to another host, but sends it again when that host redirects to itself.)
-pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) -> Result<Answer, Failure> {
+pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) -> Result<Response, Failure> {
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
         .map_err(|_| Error::Settings("the token holds characters that cannot be sent".to_owned()))?;
     authorization.set_sensitive(true);
@@ -83,21 +83,26 @@ pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) 
         let response = request.send().await.map_err(|error| failure(&error, &url))?;
         match next(&response, &url)? {
             Some(next) => url = next,
-            None => return answer(response).await,
+            None => return Ok(response),
         }
     }
     Err(Error::NotTheApi { url: shown(asked), reason: "redirects in circles: check TCLOUD_BASE_URL".to_owned() }.into())
 }
 
 /// The whole answer, redirect or not.
-pub(crate) async fn answer(mut response: Response) -> Result<Answer, Failure> {
+pub(crate) async fn answer(response: Response) -> Result<Answer, Failure> {
     let (status, url, retry_after) = (response.status().as_u16(), response.url().clone(), asked_wait(&response));
-    // Chunk by chunk: `bytes()` would hold a large answer twice.
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error, &url))? {
-        body.extend_from_slice(&chunk);
-    }
+    let body = response.bytes().await.map_err(|error| failure(&error, &url))?.to_vec();
     Ok(Answer { status, url, retry_after, body })
+}
+
+/// The body of an answer that may be large, piece by piece.
+pub(crate) async fn pieces(mut response: Response, mut take: impl FnMut(&[u8])) -> Result<(), Failure> {
+    let url = response.url().clone();
+    while let Some(piece) = response.chunk().await.map_err(|error| failure(&error, &url))? {
+        take(&piece);
+    }
+    Ok(())
 }
 
 /// Where a redirect leads; `None` when it is no redirect.

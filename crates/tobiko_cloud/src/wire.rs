@@ -1,5 +1,7 @@
 //! The types of the V1 API, read leniently: unknown fields are ignored, unknown enum values are kept, and a record is only
 //! lost when it lacks what names it. Here are facts of one record; what they mean for a task is decided elsewhere.
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +27,18 @@ macro_rules! text_enum {
             }
         }
 
+        impl From<Cow<'_, str>> for $name {
+            fn from(text: Cow<'_, str>) -> Self {
+                match &*text {
+                    $($text => $name::$variant,)+
+                    _ => $name::Unknown(text.into_owned()),
+                }
+            }
+        }
+
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                match text.as_str() {
-                    $($text => $name::$variant,)+
-                    _ => $name::Unknown(text),
-                }
+                Cow::<str>::Owned(text).into()
             }
         }
 
@@ -54,7 +62,7 @@ macro_rules! text_enum {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                lenient::text(deserializer).map($name::from)
+                lenient::any_text(deserializer).map($name::from)
             }
         }
     };

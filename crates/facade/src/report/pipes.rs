@@ -75,7 +75,7 @@ impl Pipes {
         self.custom(json!({
             "tobiko": "task",
             "node": task.node,
-            "key": task.key,
+            "key": task.key.as_deref(),
             "outcome": task.outcome.as_str(),
             "reason": task.reason,
             "link": task.link,
@@ -279,7 +279,7 @@ mod tests {
                 let [reason, link, log_link, evaluation_id, run_id, status] = texts;
                 let (link, log_link) = (Some(link), Some(log_link));
                 let check = CheckResult {
-                    key: key.clone(),
+                    key: key.clone().into(),
                     name: "not_null".into(),
                     passed,
                     severity: Severity::Error,
@@ -291,7 +291,7 @@ mod tests {
                     interval_end: Some(Timestamp::UNIX_EPOCH),
                 };
                 let materialization = Materialization {
-                    key: key.clone(),
+                    key: key.clone().into(),
                     run_id: Some(run_id),
                     evaluation_id,
                     status,
@@ -302,7 +302,7 @@ mod tests {
                 };
                 Task {
                     node: key.join("."),
-                    key: Some(key),
+                    key: Some(key.into()),
                     outcome: Outcome::Success,
                     reason: Some(reason),
                     link,

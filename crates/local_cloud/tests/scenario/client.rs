@@ -24,7 +24,7 @@ async fn call(client: &Client, name: &str) -> Result<String, Error> {
             format!("{:?}", client.runs(&query).await?)
         }
         "run" => format!("{:?}", client.run("r2").await?),
-        "evaluations of a run" => format!("{:?}", client.run_evaluations("r2", None).await?),
+        "evaluations of a run" => format!("{:?}", client.run_evaluations("r2", None, Vec::new).await?),
         "evaluations" => {
             let query = EvaluationsQuery {
                 environment: Some("prod".to_owned()),

@@ -67,7 +67,7 @@ async fn a_dag_is_read_with_all_its_oddities() {
 async fn evaluations_are_read_with_their_audits() {
     let cloud = always(|| json(format!("[{EVALUATION}]"))).await;
     let client = cloud.client();
-    let found = client.run_evaluations("r1", None).await.unwrap();
+    let found = client.run_evaluations("r1", None, Vec::new).await.unwrap();
     let [evaluation] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((evaluation.run_id.as_deref(), evaluation.plan_id.as_deref()), (Some("r1"), None));
     assert_eq!(evaluation.start_at, time("2024-05-01T02:00:00Z"));
@@ -80,7 +80,7 @@ async fn evaluations_are_read_with_their_audits() {
     let written = serde_json::to_string(evaluation).unwrap();
     assert_eq!(&serde_json::from_str::<tobiko_cloud::Evaluation>(&written).unwrap(), evaluation);
 
-    client.run_evaluations("r/2", Some("\"a b\".\"c+d\"")).await.unwrap();
+    client.run_evaluations("r/2", Some("\"a b\".\"c+d\""), Vec::new).await.unwrap();
     let asked = &cloud.seen()[1];
     assert_eq!(asked.path, "/sqlmesh/demo/api/v1/runs/r%2F2/evaluations");
     assert_eq!(asked.query, "node_name=%22a%20b%22.%22c%2Bd%22");
@@ -142,10 +142,10 @@ async fn single_records_are_read() {
     assert_eq!(client.evaluation("e2").await, Ok(None));
     assert_eq!(client.dag("nowhere").await, Ok(None));
     assert_eq!(client.runs(&RunsQuery::default()).await, Ok(vec![]));
-    assert_eq!(client.run_evaluations("r2", None).await, Ok(vec![]));
+    assert_eq!(client.run_evaluations("r2", None, Vec::new).await, Ok(vec![]));
     let before = client.requests();
     assert_eq!(client.dag("").await, Ok(None));
-    assert_eq!(client.run_evaluations("..", None).await, Ok(vec![]));
+    assert_eq!(client.run_evaluations("..", None, Vec::new).await, Ok(vec![]));
     assert_eq!(client.requests(), before, "what names nothing is not asked for");
 }
 
@@ -248,7 +248,7 @@ fn calls_can_be_spawned() {
     check(client.dag("e"));
     check(client.runs(&RunsQuery::default()));
     check(client.run("r"));
-    check(client.run_evaluations("r", None));
+    check(client.run_evaluations("r", None, Vec::new));
     check(client.evaluations(&EvaluationsQuery::default()));
     check(client.evaluation("e"));
 }

@@ -48,7 +48,7 @@ async fn the_next_call_asks_for_all_at_once() {
     assert_eq!(all(&client).await, Ok(150));
     assert_eq!(all(&client).await, Ok(150));
     assert_eq!(limits(&cloud), ["none", "10000", "10000"]);
-    assert_eq!(client.run_evaluations("r", None).await.unwrap().len(), 150);
+    assert_eq!(client.run_evaluations("r", None, Vec::new).await.unwrap().len(), 150);
     assert_eq!(limits(&cloud)[3..], ["none", "10000"], "another list learns for itself");
 }
 

@@ -1,0 +1,260 @@
+//! Reads the records of a list while the answer comes in, so that a large one is never held as a whole.
+use std::marker::PhantomData;
+
+use serde_json::value::RawValue;
+use serde_json::{Deserializer, Error as JsonError};
+
+use crate::lenient::{Record, record};
+
+/// So much of an answer is kept for saying what it was.
+const BEGINNING: usize = 4096;
+
+/// Byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// An answer that should be a list, its records put into a collection of the caller's.
+#[derive(Debug)]
+pub(crate) struct Records<C> {
+    pub list: C,
+    /// How many came, those left out included.
+    pub came: usize,
+    /// The answer was one object that is no such record: perhaps it was never meant to be one.
+    pub stranger: bool,
+}
+
+/// Why there are no records.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    CutShort,
+    NoJson,
+}
+
+/// A list of records; one object is a list of one, null is none.
+pub(crate) struct RecordReader<T, C> {
+    /// What has come and is not read yet.
+    rest: Vec<u8>,
+    /// Nothing is tried before so much has come: a record that comes in pieces is not read again for each.
+    enough: usize,
+    next: Next,
+    is_broken: bool,
+    beginning: Vec<u8>,
+    size: usize,
+    records: Records<C>,
+    record: PhantomData<T>,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Anything,
+    /// No list: read when all is there.
+    One,
+    FirstOrEnd,
+    Record,
+    CommaOrEnd,
+    Nothing,
+}
+
+impl<T: Record, C: Extend<T>> RecordReader<T, C> {
+    pub fn new(list: C) -> Self {
+        Self {
+            rest: Vec::new(),
+            enough: MARK.len(),
+            next: Next::Anything,
+            is_broken: false,
+            beginning: Vec::new(),
+            size: 0,
+            records: Records { list, came: 0, stranger: false },
+            record: PhantomData,
+        }
+    }
+
+    /// How many bytes have come.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How the answer began: enough to say what it was.
+    pub fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
+
+    /// What has come next.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.size += chunk.len();
+        let room = BEGINNING - self.beginning.len();
+        self.beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if self.is_broken {
+            return;
+        }
+        self.rest.extend_from_slice(chunk);
+        if self.rest.len() >= self.enough && self.read(false).is_err() {
+            self.is_broken = true;
+            self.rest = Vec::new();
+        }
+    }
+
+    /// What all of it was.
+    pub fn end(mut self) -> Result<Records<C>, Broken> {
+        if self.is_broken {
+            return Err(Broken::NoJson);
+        }
+        self.read(true)?;
+        match self.next {
+            Next::One => self.one()?,
+            Next::Nothing => {}
+            _ => return Err(Broken::CutShort),
+        }
+        Ok(self.records)
+    }
+
+    /// Reads as far as it goes. `is_all`: no more comes.
+    fn read(&mut self, is_all: bool) -> Result<(), Broken> {
+        let mut at = 0;
+        if self.next == Next::Anything && self.rest.starts_with(MARK) {
+            at = MARK.len();
+        }
+        while self.next != Next::One {
+            at += self.rest[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let Some(byte) = self.rest.get(at) else { break };
+            self.next = match (self.next, byte) {
+                (Next::Anything, b'[') => Next::FirstOrEnd,
+                (Next::Anything, _) => {
+                    self.next = Next::One;
+                    break;
+                }
+                (Next::FirstOrEnd | Next::CommaOrEnd, b']') => Next::Nothing,
+                (Next::CommaOrEnd, b',') => Next::Record,
+                (Next::FirstOrEnd | Next::Record, _) => match self.one_of_list(at, is_all)? {
+                    Some(length) => {
+                        at += length;
+                        self.next = Next::CommaOrEnd;
+                        continue;
+                    }
+                    None => break,
+                },
+                (Next::CommaOrEnd | Next::Nothing, _) => return Err(Broken::NoJson),
+                (Next::One, _) => break,
+            };
+            at += 1;
+        }
+        self.rest.drain(..at);
+        self.enough = 2 * self.rest.len();
+        Ok(())
+    }
+
+    /// How long the list's next item is; `None`: more must come first.
+    fn one_of_list(&mut self, at: usize, is_all: bool) -> Result<Option<usize>, Broken> {
+        let rest = &self.rest[at..];
+        // Only these say by themselves where they end.
+        let ends_by_itself = matches!(rest[0], b'{' | b'[' | b'"');
+        let mut items = Deserializer::from_slice(rest).into_iter::<T>();
+        let item = items.next();
+        let mut length = items.byte_offset();
+        let found = match item {
+            Some(Ok(item)) if item.is_named() => Some(item),
+            Some(Err(error)) if error.is_eof() => return more(is_all),
+            None => return more(is_all),
+            // Odd: it is read once more, in another way.
+            Some(_) => {
+                let mut items = Deserializer::from_slice(rest).into_iter::<&RawValue>();
+                let raw = match items.next() {
+                    Some(Ok(raw)) => raw.get(),
+                    Some(Err(error)) if error.is_eof() => return more(is_all),
+                    _ => return Err(Broken::NoJson),
+                };
+                length = items.byte_offset();
+                if !ends_by_itself && length == rest.len() && !is_all {
+                    return Ok(None);
+                }
+                record(raw)
+            }
+        };
+        self.records.came += 1;
+        self.records.list.extend(found);
+        Ok(Some(length))
+    }
+
+    fn one(&mut self) -> Result<(), Broken> {
+        let broken = |error: JsonError| if error.is_eof() { Broken::CutShort } else { Broken::NoJson };
+        if self.rest.first() == Some(&b'{') {
+            let raw: &RawValue = serde_json::from_slice(&self.rest).map_err(broken)?;
+            let found = record(raw.get());
+            self.records.came = 1;
+            self.records.stranger = found.is_none();
+            self.records.list.extend(found);
+            return Ok(());
+        }
+        serde_json::from_slice::<()>(&self.rest).map_err(broken)
+    }
+}
+
+/// An item that is not all there.
+fn more(is_all: bool) -> Result<Option<usize>, Broken> {
+    if is_all { Err(Broken::CutShort) } else { Ok(None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Run;
+
+    /// The ids, how many came, and whether it was a stranger; read in pieces of so many bytes.
+    fn read(body: &[u8], pieces: usize) -> Result<(String, usize, bool), Broken> {
+        let mut reader = RecordReader::<Run, Vec<Run>>::new(Vec::new());
+        for piece in body.chunks(pieces) {
+            reader.feed(piece);
+        }
+        assert_eq!(reader.size(), body.len());
+        let ids = |records: &Records<Vec<Run>>| records.list.iter().map(|run| run.run_id.clone()).collect::<Vec<_>>();
+        reader.end().map(|records| (ids(&records).join(" "), records.came, records.stranger))
+    }
+
+    #[track_caller]
+    fn check(body: &str, expected: Result<(&str, usize, bool), Broken>) {
+        let expected = expected.map(|(ids, came, stranger)| (ids.to_owned(), came, stranger));
+        for pieces in 1..=body.len().max(1) {
+            assert_eq!(read(body.as_bytes(), pieces), expected, "{body} in pieces of {pieces}");
+        }
+    }
+
+    #[test]
+    fn however_it_comes_in_it_says_the_same() {
+        check(r#"[{"run_id":"1"},{"run_id":"2"}]"#, Ok(("1 2", 2, false)));
+        check(" [ ] ", Ok(("", 0, false)));
+        check("\u{feff} [ {\"run_id\": \"ä\"} , 5 ] ", Ok(("ä", 2, false)));
+        check(
+            r#"[{"run_id":7,"end_at":{"no":"time"}},{"x":[1,"]"]},12,-1.5e3,true,null,[],"},"]"#,
+            Ok(("7", 8, false)),
+        );
+        check(r#"{"run_id":"1"}"#, Ok(("1", 1, false)));
+        check(r#"{"detail":"x"}"#, Ok(("", 1, true)));
+        check("null", Ok(("", 0, false)));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_told_from_what_is_no_json() {
+        let whole = r#"[{"run_id":"1"}, {"run_id":"ä"}]"#;
+        for length in 0..whole.len() {
+            assert_eq!(read(&whole.as_bytes()[..length], 5), Err(Broken::CutShort), "{}", &whole[..length.min(17)]);
+        }
+        for body in
+            ["[}", "[1,]", "[,1]", "[1 2]", "[] []", "[truth]", r#"{"run_id"}"#, "<html>", "\"text\"", "null null"]
+        {
+            check(body, Err(Broken::NoJson));
+        }
+        assert_eq!(read(b"[{\"run_id\":\"\xff\"}]", 3), Err(Broken::NoJson));
+    }
+
+    #[test]
+    fn no_more_is_kept_than_what_is_not_read_yet() {
+        let mut reader = RecordReader::<Run, Vec<Run>>::new(Vec::new());
+        reader.feed(b"[");
+        for number in 0..10_000 {
+            reader.feed(format!("{{\"run_id\":\"{number}\"}},").as_bytes());
+            assert!(reader.rest.len() < 200);
+        }
+        reader.feed(br#"{"run_id":"the last"}]"#);
+        assert_eq!(reader.end().unwrap().came, 10_001);
+    }
+}
