@@ -31,6 +31,16 @@ pub struct NotFound(pub String);
 #[derive(Debug)]
 pub struct Interrupted;
 
+/// Dagster cannot be told any more, so it must be told by the exit code.
+#[derive(Debug)]
+pub struct ChannelBroken;
+
+impl fmt::Display for ChannelBroken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot write to the channel to Dagster")
+    }
+}
+
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

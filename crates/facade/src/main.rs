@@ -180,8 +180,11 @@ fn start_logging(cli: &Cli) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
 
-/// Whoever read stdout has heard enough: a normal end.
+/// Whoever read stdout has heard enough: a normal end, but for the channel to Dagster.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    if error.is::<exit::ChannelBroken>() {
+        return false;
+    }
     let kind =
         |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Reporter;
 use super::line::{ROOM, fit, fitting, written};
 use crate::events::{CheckResult, Event, Level, Materialization, Severity, Task};
-use crate::exit::Usage;
+use crate::exit::{ChannelBroken, Usage};
 use crate::poll::epoch;
 
 /// Longest text in metadata, as JSON.
@@ -134,7 +134,7 @@ impl Reporter for Pipes {
                 "messages": self.told,
             })),
         };
-        told.context("cannot write to the channel to Dagster")
+        told.context(ChannelBroken)
     }
 }
 

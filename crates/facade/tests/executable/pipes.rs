@@ -1,4 +1,4 @@
-//! What goes over the channel to Dagster, read back from the file that it is written to.
+//! What goes over the channel to Dagster: to stdout, as our own Python side asks for it, or to a file, as Dagster's does.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use crate::cloud::Cloud;
-use crate::process::{command, run, stderr};
+use crate::process::{command, run, stderr, stdout};
 
 fn packed(parameters: &Value) -> String {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
@@ -22,17 +23,19 @@ fn packed(parameters: &Value) -> String {
 fn channel(folder: &Path) -> (PathBuf, [(&'static str, String); 2]) {
     let messages = folder.join("messages");
     std::fs::write(&messages, "").unwrap();
+    (messages.clone(), variables(&json!({"path": messages})))
+}
+
+fn variables(parameters: &Value) -> [(&'static str, String); 2] {
     let context = json!({"data": {"asset_keys": null, "code_version_by_asset_key": null, "extras": {"nodes": ["a", "b", "gone"]},
         "job_name": "job", "partition_key": null, "partition_key_range": null, "partition_time_window": null,
         "provenance_by_asset_key": null, "retry_number": 0, "run_id": "dagster-run"}});
-    let parameters = packed(&json!({"path": messages}));
-    (messages, [("DAGSTER_PIPES_CONTEXT", packed(&context)), ("DAGSTER_PIPES_MESSAGES", parameters)])
+    [("DAGSTER_PIPES_CONTEXT", packed(&context)), ("DAGSTER_PIPES_MESSAGES", packed(parameters))]
 }
 
-/// Runs the executable as Dagster launches it; the messages, and its exit code.
+/// Runs the executable as it is launched from Dagster; the messages, and its exit code.
 async fn launch(cloud: &Cloud, arguments: &[&str]) -> (Vec<Value>, Option<i32>) {
-    let folder = tempfile::tempdir().unwrap();
-    let (messages, [context, parameters]) = channel(folder.path());
+    let [context, parameters] = variables(&json!({"stdio": "stdout"}));
     let environment = [
         ("TCLOUD_BASE_URL", cloud.base_url.as_str()),
         (context.0, context.1.as_str()),
@@ -40,11 +43,14 @@ async fn launch(cloud: &Cloud, arguments: &[&str]) -> (Vec<Value>, Option<i32>) 
     ];
     let output = run(arguments, &environment).await;
     assert_eq!(stderr(&output), "");
-    (read(&messages), output.status.code())
+    (parsed(&stdout(&output)), output.status.code())
 }
 
 fn read(messages: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(messages).unwrap();
+    parsed(&std::fs::read_to_string(messages).unwrap())
+}
+
+fn parsed(text: &str) -> Vec<Value> {
     assert!(text.lines().all(|line| line.len() <= 15 * 1024));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -135,6 +141,44 @@ async fn it_ends_when_its_launcher_lets_go_of_stdin() {
     let status = tokio::time::timeout(Duration::from_secs(5), process.wait()).await.expect("it did not end");
     assert_eq!(status.unwrap().code(), Some(0));
     assert_eq!(words(&read(&messages)).join(" "), "opened task_started 0 done=gave_up closed");
+}
+
+#[tokio::test]
+async fn it_ends_with_an_error_when_nobody_reads_any_more() {
+    let [context, parameters] = variables(&json!({"stdio": "stdout"}));
+    let environment = [(context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
+    let mut process = command(&["tell-test-messages", "--count", "1000000"], &environment)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = process.stdout.take().unwrap();
+    let mut beginning = [0; 1000];
+    reader.read_exact(&mut beginning).await.unwrap();
+    drop(reader);
+    let ended = tokio::time::timeout(Duration::from_secs(5), process.wait_with_output());
+    let output = ended.await.expect("it did not end").unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("error: cannot write to the channel to Dagster: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("Broken pipe") && !stderr(&output).contains("panicked"), "{}", stderr(&output));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_may_not_grow_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (messages, [context, parameters]) = channel(folder.path());
+    let command = r#"trap '' XFSZ; ulimit -f 8; exec "$0" tell-test-messages --count 1000"#;
+    let output = tokio::process::Command::new("sh")
+        .args(["-c", command, env!("CARGO_BIN_EXE_tobiko-facade")])
+        .envs([context, parameters])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("error: cannot write to the channel to Dagster: "), "{}", stderr(&output));
+    assert!(std::fs::metadata(&messages).unwrap().len() > 1_000);
 }
 
 #[tokio::test]
