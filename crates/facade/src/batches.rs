@@ -247,3 +247,64 @@ fn least(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> 
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+    use crate::testing::evaluation;
+
+    /// The batches of a node by number and status, as an answer brings them.
+    fn merged(answer: &[(usize, &str)]) -> Box<Merged> {
+        let places = Places::new(&Manifest::new("prod", None, None), None);
+        let mut batches = Batches::default();
+        for (at, (n, status)) in answer.iter().enumerate() {
+            batches.add(&places, "a", at, evaluation("a", *n, status));
+        }
+        batches.merged(&places, "a")
+    }
+
+    fn id(evaluation: Option<&Evaluation>) -> &str {
+        evaluation.map_or("none", |evaluation| evaluation.evaluation_id.as_str())
+    }
+
+    #[test]
+    fn what_comes_twice_counts_once_and_the_ended_one_counts() {
+        let check = |answer: &[(usize, &str)], expected: [usize; 3]| {
+            let merged = merged(answer);
+            let counts = [merged.len(), merged.count(Ended::Well), merged.count(Ended::Open)];
+            assert_eq!(counts, expected, "{answer:?}");
+            assert_eq!(merged.evaluation_ids.len(), merged.len(), "{answer:?}");
+        };
+        check(&[], [0, 0, 0]);
+        check(&[(0, "success"), (0, "success")], [1, 1, 0]);
+        check(&[(0, "in_progress"), (0, "success")], [1, 1, 0]);
+        check(&[(0, "success"), (0, "in_progress")], [1, 1, 0]);
+        check(&[(0, "scheduled"), (0, "in_progress")], [1, 0, 1]);
+        check(&[(0, "in_progress"), (1, "in_progress"), (0, "success"), (1, "in_progress")], [2, 1, 1]);
+    }
+
+    #[test]
+    fn of_several_that_went_badly_the_answers_last_is_told() {
+        let check = |answer: &[(usize, &str)], expected: &str| {
+            assert_eq!(id(merged(answer).last_bad()), expected, "{answer:?}");
+        };
+        check(&[(0, "failed:x"), (1, "failed:y"), (2, "success")], "a-1");
+        check(&[(1, "failed:x"), (0, "failed:y")], "a-0");
+        check(&[(0, "in_progress"), (1, "failed:x")], "a-1");
+        check(&[(1, "failed:x"), (0, "in_progress")], "a-0");
+        check(&[(0, "success"), (1, "skipped")], "none");
+    }
+
+    #[test]
+    fn the_first_and_the_newest_go_by_time() {
+        let check = |answer: &[(usize, &str)], expected: [&str; 3]| {
+            let merged = merged(answer);
+            let found = [id(merged.first_started()), id(merged.newest()), id(merged.newest_well())];
+            assert_eq!(found, expected, "{answer:?}");
+        };
+        check(&[(1, "success"), (0, "success"), (2, "failed")], ["a-0", "a-2", "a-1"]);
+        check(&[(2, "in_progress"), (1, "success"), (0, "scheduled")], ["a-1", "a-2", "a-1"]);
+        check(&[(0, "scheduled")], ["none", "a-0", "none"]);
+    }
+}
