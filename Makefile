@@ -35,7 +35,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
-TESTS := test-rust test-chaos test-daemon-oldest test-daemon-newest test-whole-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+TESTS := test-rust test-whole-oldest test-whole-newest test-chaos test-daemon-oldest test-daemon-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
 
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
