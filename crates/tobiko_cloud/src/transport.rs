@@ -22,6 +22,9 @@ use crate::{Error, Limits, Secret};
 
 const MOST_REDIRECTS: usize = 10;
 
+/// A token, a page of a proxy's, what an error says.
+const LONGEST_BODY: usize = 1 << 20;
+
 /// One client for all calls, so that connections are used again. It follows no redirects by itself, see [`get`].
 pub(crate) fn http_client(ca_file: Option<&Path>, limits: &Limits) -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
@@ -89,10 +92,15 @@ pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) 
     Err(Error::NotTheApi { url: shown(asked), reason: "redirects in circles: check TCLOUD_BASE_URL".to_owned() }.into())
 }
 
-/// The whole answer, redirect or not.
-pub(crate) async fn answer(response: Response) -> Result<Answer, Failure> {
+/// The answer, redirect or not. Of its body no more is read than anybody would say of it.
+pub(crate) async fn answer(mut response: Response) -> Result<Answer, Failure> {
     let (status, url, retry_after) = (response.status().as_u16(), response.url().clone(), asked_wait(&response));
-    let body = response.bytes().await.map_err(|error| failure(&error, &url))?.to_vec();
+    let mut body = Vec::new();
+    while body.len() < LONGEST_BODY
+        && let Some(piece) = response.chunk().await.map_err(|error| failure(&error, &url))?
+    {
+        body.extend_from_slice(&piece);
+    }
     Ok(Answer { status, url, retry_after, body })
 }
 

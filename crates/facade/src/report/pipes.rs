@@ -75,7 +75,6 @@ impl Pipes {
         self.custom(json!({
             "tobiko": "task",
             "node": task.node,
-            "key": task.key.as_deref(),
             "outcome": task.outcome.as_str(),
             "reason": task.reason,
             "link": task.link,
@@ -83,8 +82,6 @@ impl Pipes {
             "warnings": task.warnings,
             "evaluation_ids": task.evaluation_ids,
             "late": task.late,
-            "start_at": task.start_at.map(epoch),
-            "end_at": task.end_at.map(epoch),
             "materialized": task.materialization.is_some(),
             "checks": task.checks.len(),
         }))
