@@ -23,7 +23,8 @@ pub struct Batches {
 /// What many evaluations of a node amount to. `at` is an evaluation's place in the answer.
 #[derive(Default)]
 pub struct Merged {
-    counts: [usize; Ended::ALL.len()],
+    /// By how they stand.
+    counts: [usize; Ended::Open as usize + 1],
     pub last_failed: Option<Rc<Evaluation>>,
     pub last_stopped: Option<Rc<Evaluation>>,
     pub last_unclear: Option<Rc<Evaluation>>,

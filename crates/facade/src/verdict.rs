@@ -81,10 +81,6 @@ pub enum Ended {
     Open,
 }
 
-impl Ended {
-    pub const ALL: [Self; 6] = [Self::Well, Self::Skipped, Self::Failed, Self::Stopped, Self::Unclear, Self::Open];
-}
-
 /// How an evaluation stands, from its own record alone.
 pub fn ended(evaluation: &Evaluation) -> Ended {
     if error(evaluation).is_some() {
