@@ -82,6 +82,17 @@ def test_100_000_messages_in_bursts_arrive_once_and_in_order() -> None:
     assert not reader.printed, reader.printed[:200]
 
 
+def test_each_message_that_comes_in_pieces_is_handed_over_within_200_ms() -> None:
+    dice = random.Random(8)
+    reader = Counting()
+    with channel(reader) as pipe:
+        for number in range(60):
+            write_badly(pipe, line(number, dice.choice((100, 15_000))), dice)
+            time.sleep(dice.choice((0, 0, 0.05)))
+    assert reader.numbers == list(range(60))
+    assert reader.latest_s < 0.2
+
+
 def test_half_a_line_waits_for_its_rest() -> None:
     reader = Counting()
     data = line(1, 100)
