@@ -4,7 +4,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
-RUN cargo build --release --locked --package facade
+RUN cargo build --release --locked --package tobiko_facade
 COPY setup/image/root.sh setup/image/
 RUN setup/image/root.sh target/release/tobiko-facade /image
 

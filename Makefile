@@ -35,7 +35,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
-TESTS := test-rust test-whole-oldest test-whole-newest test-chaos test-daemon-oldest test-daemon-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+TESTS := test-rust test-end-to-end-oldest test-end-to-end-newest test-chaos test-daemon-oldest test-daemon-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
 
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
@@ -55,7 +55,7 @@ test-public-client: $(PUBLIC_CLIENT)/.ready $(NEWEST)/.wheel
 	TOBIKO_FACADE_EXECUTABLE=$(abspath $(NEWEST))/bin/tobiko-facade $(PUBLIC_CLIENT)/bin/python -m pytest -q tests/local_cloud
 
 # What `make test` does a little of. A failure names the seed that plays it again.
-SEARCHING := tests/dagster/test_random_scenarios.py tests/dagster/test_odd_projects.py
+SEARCHING := tests/dagster/truth/test_random_scenarios.py tests/dagster/definitions/test_odd_projects.py
 SEARCH := RANDOM_SCENARIOS=$(or $(RANDOM_SCENARIOS),200) ODD_PROJECTS=$(or $(ODD_PROJECTS),50)
 # 1,000 tasks, twice: too long for every run.
 LARGE := tests/dagster/on_kubernetes/test_large.py
@@ -97,14 +97,14 @@ test-chaos: $(NEWEST)/.wheel
 	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds 90
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
-.PHONY: test-whole-oldest
-test-whole-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
-	$(OLDEST)/bin/python -m pytest -q tests/whole/test_1_story.py
+.PHONY: test-end-to-end-oldest
+test-end-to-end-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
+	$(OLDEST)/bin/python -m pytest -q tests/end_to_end/test_1_story.py
 
-.PHONY: test-whole-newest
-test-whole-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
+.PHONY: test-end-to-end-newest
+test-end-to-end-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	@setup/debian.sh chromium=chromium chromedriver=chromium-driver
-	$(NEWEST)/bin/python -m pytest -q tests/whole
+	$(NEWEST)/bin/python -m pytest -q tests/end_to_end
 
 .PHONY: chaos
 chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600
@@ -156,7 +156,7 @@ wheel: $(TOOLS)/.ready ## Build the wheel for users into dist/
 .PHONY: image
 image: ## Write the container image into dist/, as the Dockerfile builds it, without a Docker engine
 	@setup/debian.sh python:ensurepip=python3-venv cc=gcc strip=binutils
-	cargo build --release --locked --quiet --package facade
+	cargo build --release --locked --quiet --package tobiko_facade
 	setup/image/root.sh target/release/tobiko-facade dist/image
 	@python3 setup/image/archive.py dist/image dist/tobiko-facade-image.tar $(IMAGE)
 

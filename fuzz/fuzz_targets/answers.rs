@@ -2,13 +2,13 @@
 #![no_main]
 #![allow(dead_code, reason = "the executable's modules, of which only the names and the manifest are looked at")]
 
-#[path = "../../crates/facade/src/manifest.rs"]
+#[path = "../../crates/tobiko_facade/src/manifest.rs"]
 mod manifest;
-#[path = "../../crates/facade/src/names.rs"]
+#[path = "../../crates/tobiko_facade/src/names.rs"]
 mod names;
-#[path = "../../crates/facade/src/properties/sound.rs"]
+#[path = "../../crates/tobiko_facade/src/properties/sound.rs"]
 mod sound;
-#[path = "../../crates/facade/src/text.rs"]
+#[path = "../../crates/tobiko_facade/src/text.rs"]
 mod text;
 
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ use manifest::Manifest;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let (dags, runs, evaluations) = tobiko_cloud::read(text);
+    let (dags, runs, evaluations) = tobiko_client::read(text);
     assert_eq!(dags.is_some(), runs.is_some());
     for dag in dags.into_iter().flatten() {
         let manifest = Manifest::new("prod", Some(&dag), None);

@@ -2,13 +2,13 @@
 #![no_main]
 #![allow(dead_code, reason = "the executable's modules, of which only the names are looked at")]
 
-#[path = "../../crates/facade/src/manifest.rs"]
+#[path = "../../crates/tobiko_facade/src/manifest.rs"]
 mod manifest;
-#[path = "../../crates/facade/src/names.rs"]
+#[path = "../../crates/tobiko_facade/src/names.rs"]
 mod names;
-#[path = "../../crates/facade/src/properties/sound.rs"]
+#[path = "../../crates/tobiko_facade/src/properties/sound.rs"]
 mod sound;
-#[path = "../../crates/facade/src/text.rs"]
+#[path = "../../crates/tobiko_facade/src/text.rs"]
 mod text;
 
 use libfuzzer_sys::fuzz_target;

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "dagster"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
 from scenario_side import ScriptedCloud
 

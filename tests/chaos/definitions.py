@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
-from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster, _alive, _sensor
+from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
+from tobikodata.scheduler_facades.dagster._mirror import heartbeat
+from tobikodata.scheduler_facades.dagster._sensor import sensor
 
 # Constants of the package, so that ten minutes see what else takes hours.
-_sensor.INTERVAL_S = 3
-_alive.SIGN_EVERY_S = 3.0
-_alive.SILENCE_LIMIT_S = 40.0
+sensor.INTERVAL_S = 3
+heartbeat.SIGN_EVERY_S = 3.0
+heartbeat.SILENCE_LIMIT_S = 40.0
 
 defs = SQLMeshEnterpriseDagster(
     url=os.environ["TCLOUD_BASE_URL"],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "dagster"), str(HERE.parent / "chaos")]
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "chaos")]
 
 from daemon_side import Stack  # noqa: E402
 from scenario_side import scripted_cloud  # noqa: E402

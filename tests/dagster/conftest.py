@@ -18,7 +18,7 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 from plain_cloud import PlainCloud
 from scenario_side import ScriptedCloud, scripted_cloud
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 256 << 20
 EXECUTABLE = os.environ.get("TOBIKO_FACADE_EXECUTABLE") or shutil.which("tobiko-facade") or ""
@@ -90,7 +90,7 @@ class Script:
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(HERE / "scripted_facade.py"))
+    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(SUPPORT / "scripted_facade.py"))
     monkeypatch.setenv("TCLOUD_BASE_URL", "http://cloud.test/project")
     path = tmp_path / "script.json"
     monkeypatch.setenv("SCRIPTED_FACADE", str(path))

@@ -1,14 +1,14 @@
 //! The client's wire types without the client: no network, no TLS, so that a fuzz target is built in seconds. Under the
 //! client's name, so that what is made of the types compiles as it stands.
 
-#[path = "../../../crates/tobiko_cloud/src/body.rs"]
+#[path = "../../../crates/tobiko_client/src/body.rs"]
 #[allow(dead_code, reason = "what an answer began with is for the client's sentences")]
 mod body;
-#[path = "../../../crates/tobiko_cloud/src/lenient.rs"]
+#[path = "../../../crates/tobiko_client/src/lenient.rs"]
 mod lenient;
-#[path = "../../../crates/tobiko_cloud/src/told.rs"]
+#[path = "../../../crates/tobiko_client/src/told.rs"]
 mod told;
-#[path = "../../../crates/tobiko_cloud/src/wire.rs"]
+#[path = "../../../crates/tobiko_client/src/wire.rs"]
 mod wire;
 
 pub use wire::{AuditEvaluation, Dag, DagNode, Evaluation, NodeType, Run, SourceType, Status};

@@ -15,13 +15,13 @@ from cloud_side import Cloud, model
 from cluster import Cluster
 from dagster_side import SYNC, Result, run_job
 
-from tobikodata.scheduler_facades.dagster import _pod_client
+from tobikodata.scheduler_facades.dagster._kubernetes import pod_client
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _pod_client.STUCK_LIMIT_S + 2 * _pod_client.LONGEST_LOOK_INTERVAL_BEFORE_START_S < 60
-    monkeypatch.setattr(_pod_client, "STUCK_LIMIT_S", 1.5)
+    assert pod_client.STUCK_LIMIT_S + 2 * pod_client.LONGEST_LOOK_INTERVAL_BEFORE_START_S < 60
+    monkeypatch.setattr(pod_client, "STUCK_LIMIT_S", 1.5)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_secret_that_comes_in_time_is_waited_for(
 ) -> None:
     from cloud_side import CLIENT_ID, CLIENT_SECRET, wait_until
 
-    monkeypatch.setattr(_pod_client, "STUCK_LIMIT_S", 20)
+    monkeypatch.setattr(pod_client, "STUCK_LIMIT_S", 20)
     cluster.no_secret()
 
     def later() -> None:

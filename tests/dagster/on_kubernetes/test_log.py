@@ -16,10 +16,10 @@ from container_log import ContainerLog
 from dagster_side import run_job
 from kubelet import now
 
-from tobikodata.scheduler_facades.dagster import _pod_reader
-from tobikodata.scheduler_facades.dagster._connection import Connection
-from tobikodata.scheduler_facades.dagster._messages import TaskStarted
-from tobikodata.scheduler_facades.dagster._pod_log import OVERLAP_S, PodLog
+from tobikodata.scheduler_facades.dagster._events.messages import TaskStarted
+from tobikodata.scheduler_facades.dagster._kubernetes import pod_reader
+from tobikodata.scheduler_facades.dagster._kubernetes.pod_log import OVERLAP_S, PodLog
+from tobikodata.scheduler_facades.dagster._launch.connection import Connection
 
 HOUR = "2026-01-02T03:04:05"
 
@@ -96,7 +96,7 @@ def test_the_stand_in_writes_a_log_as_a_container_runtime_does() -> None:
 def test_a_mirror_whose_log_streams_are_reset_again_and_again(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pod_reader, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(pod_reader, "LONGEST_PAUSE_S", 0.02)
     finished_run(kube_cloud, 25)
     dice = random.Random(6)
     stand_in.cuts = [dice.randrange(1, 50_000) for _ in range(30)]
@@ -112,7 +112,7 @@ def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
     cluster: Cluster, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No line is as long as those that a container runtime cuts in pieces."""
-    monkeypatch.setattr(_pod_reader, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(pod_reader, "LONGEST_PAUSE_S", 0.05)
     if cluster.stand_in:
         dice = random.Random(7)
         cluster.stand_in.cuts = [dice.randrange(1, 3_000_000) for _ in range(20)]
@@ -140,8 +140,8 @@ def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
 def test_an_end_of_the_log_that_cannot_be_had_fails_the_run(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pod_reader, "LONGEST_PAUSE_S", 0.02)
-    monkeypatch.setattr(_pod_reader, "LAST_READ_LIMIT_S", 1)
+    monkeypatch.setattr(pod_reader, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(pod_reader, "LAST_READ_LIMIT_S", 1)
     finished_run(kube_cloud, 3)
     stand_in.cuts = [1000] * 10_000
     result = run_job(load_on(), instance)
@@ -152,7 +152,7 @@ def test_an_end_of_the_log_that_cannot_be_had_fails_the_run(
 def test_a_stream_that_stands_still_is_taken_up_again(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pod_reader, "QUIET_LIMIT_S", 1)
+    monkeypatch.setattr(pod_reader, "QUIET_LIMIT_S", 1)
     finished_run(kube_cloud, 12)
     stand_in.stalls = [15_000, 100]
     result = run_job(load_on(), instance)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tobiko_cloud::{Client, Credentials, Error, EvaluationsQuery, Limits, RunsQuery, Settings};
+use tobiko_client::{Client, Credentials, Error, EvaluationsQuery, Limits, RunsQuery, Settings};
 use tokio::net::TcpStream;
 
 use crate::scripted::{CLIENT_ID, CLIENT_SECRET, Scripted};

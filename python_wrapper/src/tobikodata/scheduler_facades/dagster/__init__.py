@@ -22,8 +22,8 @@ require_dagster()
 
 from ._environment import ENVIRONMENT_TAG  # noqa: E402  # needs Dagster
 from ._facade import SQLMeshEnterpriseDagster  # noqa: E402
-from ._kubernetes import KubernetesLauncher  # noqa: E402
-from ._pipes import SubprocessLauncher  # noqa: E402
+from ._kubernetes.launcher import KubernetesLauncher  # noqa: E402
+from ._launch.subprocess import SubprocessLauncher  # noqa: E402
 from ._resource import TobikoCloudResource  # noqa: E402
 
 __all__ = [

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._connection import Connection
-from ._launcher import Launcher
+from ._launch.connection import Connection
+from ._launch.launcher import Launcher
+from ._launch.subprocess import SubprocessLauncher
 from ._manifest import Manifest
-from ._pipes import SubprocessLauncher
 
 ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"

@@ -7,11 +7,11 @@ from typing import Any
 
 import dagster as dg
 
-from ._connection import Connection, plain
-from ._definitions import DefinitionsOf
+from ._definitions.load import DefinitionsOf
 from ._environment import GraphQL
-from ._launcher import Launcher
-from ._pipes import SubprocessLauncher
+from ._launch.connection import Connection, plain
+from ._launch.launcher import Launcher
+from ._launch.subprocess import SubprocessLauncher
 
 
 class SQLMeshEnterpriseDagster:

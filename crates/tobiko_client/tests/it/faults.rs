@@ -1,0 +1,193 @@
+//! What servers and networks do wrong: what passes is tried again, what lasts is told at once.
+use std::time::{Duration, Instant};
+
+use tobiko_client::{Client, Error, Limits, RunsQuery, Settings};
+
+use crate::cloud::{Cloud, Reply, html, json, quick, settings, status};
+use crate::wire_tap::{self, Act, whole};
+
+const RUNS: &str = r#"[{"run_id": "r1"}]"#;
+
+/// The first answer is bad, the second good: one call, two requests.
+async fn check_passes(bad: fn() -> Reply) {
+    let cloud = Cloud::start(move |seen| if seen.before == 0 { bad() } else { json(RUNS) }).await;
+    let client = cloud.client();
+    assert_eq!(client.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
+    assert_eq!(client.requests(), 2);
+}
+
+/// It stays bad: an outage after all tries.
+async fn check_outage(bad: fn() -> Reply, expected: &str) {
+    let cloud = Cloud::start(move |_| bad()).await;
+    let client = cloud.client();
+    let error = client.dag("prod").await.unwrap_err();
+    assert!(error.is_outage(), "{error}");
+    let url = format!("{}/sqlmesh/demo/api/v1/dags/prod", cloud.origin);
+    assert_eq!(
+        error.to_string(),
+        format!("{url} is not available: {expected} (5 tries); try again later, or check the URL and the network")
+    );
+    assert_eq!(client.requests(), 5);
+    assert_eq!(cloud.seen().len(), 5);
+}
+
+/// One request, and an error that is no outage.
+async fn check_lasts(bad: fn() -> Reply, expected: &str) {
+    let cloud = Cloud::start(move |_| bad()).await;
+    let client = cloud.client();
+    let error = client.dag("prod").await.unwrap_err();
+    assert!(!error.is_outage(), "{error}");
+    assert!(error.to_string().contains(expected), "{error}");
+    assert_eq!(client.requests(), 1, "{error}");
+}
+
+#[tokio::test]
+async fn a_500_with_a_detail() {
+    check_passes(|| status(500, r#"{"detail": "boom"}"#)).await;
+    check_outage(|| status(500, r#"{"detail": "boom"}"#), "it answered 500: boom").await;
+}
+
+#[tokio::test]
+async fn a_502_and_a_503_with_a_page() {
+    const PAGE: &str = "<html><head><title>Bad Gateway</title></head><body>nginx</body></html>";
+    check_passes(|| html(502, PAGE)).await;
+    check_passes(|| html(503, PAGE)).await;
+    check_outage(|| html(502, PAGE), "it answered 502: an HTML page, \"Bad Gateway\"").await;
+}
+
+#[tokio::test]
+async fn a_408_and_an_empty_body() {
+    check_passes(|| status(408, "")).await;
+    check_passes(|| json("")).await;
+    check_outage(|| json(""), "its answer ended too early").await;
+}
+
+#[tokio::test]
+async fn a_429_is_obeyed() {
+    let cloud = Cloud::start(|seen| match seen.before {
+        0 => Reply { headers: vec![("retry-after", "1".into())], ..status(429, "") },
+        _ => json(RUNS),
+    })
+    .await;
+    let started = Instant::now();
+    assert_eq!(cloud.client().runs(&RunsQuery::default()).await.unwrap().len(), 1);
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_429_may_give_a_date() {
+    let cloud = Cloud::start(|seen| match seen.before {
+        0 => {
+            // Dates have whole seconds: what is left of them is between one and two.
+            let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(2));
+            Reply { headers: vec![("retry-after", date)], ..status(429, "") }
+        }
+        _ => json(RUNS),
+    })
+    .await;
+    let started = Instant::now();
+    assert_eq!(cloud.client().runs(&RunsQuery::default()).await.unwrap().len(), 1);
+    assert!(started.elapsed() >= Duration::from_millis(900), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_429_that_asks_for_more_time_than_there_is_ends_the_call() {
+    let cloud =
+        Cloud::start(|_| Reply { headers: vec![("retry-after", "86400".into())], ..status(429, "slow down") }).await;
+    let client = cloud.client();
+    let error = client.runs(&RunsQuery::default()).await.unwrap_err();
+    assert!(error.is_outage() && error.to_string().contains("it answered 429: slow down"), "{error}");
+    assert_eq!(client.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_lastingly_is_told_at_once() {
+    check_lasts(|| status(400, r#"{"detail": "no such sort"}"#), "refused the request with status 400: no such sort")
+        .await;
+    check_lasts(|| status(422, r#"{"detail": [{"msg": "bad"}]}"#), "status 422: bad").await;
+    check_lasts(|| status(403, r#"{"detail": "not yours"}"#), "refuses access (403: not yours)").await;
+    check_lasts(|| json("{malformed"), "answers {malformed instead of JSON: check TCLOUD_BASE_URL").await;
+    check_lasts(|| html(200, "<html><title>Sign in</title>"), "an HTML page, \"Sign in\" instead of JSON").await;
+    check_lasts(|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG").await;
+    check_lasts(|| html(404, "<html>"), "answers 404 with an HTML page").await;
+}
+
+#[tokio::test]
+async fn broken_connections() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n[{\"run_id\": \"r1\"}".to_owned();
+    let half_chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n8\r\n[{\"run_i\r\n".to_owned();
+    let half_without_length = "HTTP/1.0 200 OK\r\n\r\n[{\"run_id\":".to_owned();
+    for bad in [
+        Act::Send(String::new()),
+        Act::Send("HTTP/1.1 200".into()),
+        Act::Send(half),
+        Act::Send(half_chunked),
+        Act::Send(half_without_length),
+        Act::Reset,
+    ] {
+        let origin = wire_tap::start(vec![bad.clone(), bad, whole(RUNS)]).await;
+        let client = Client::new(settings(&origin)).unwrap();
+        assert_eq!(client.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
+        assert_eq!(client.requests(), 3);
+    }
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_time_outs() {
+    let short = |limits: Limits, stall: &'static str| async move {
+        let origin = wire_tap::start(vec![Act::Stall(stall.into()), whole(RUNS)]).await;
+        let client = Client::new(Settings { limits, ..settings(&origin) }).unwrap();
+        let started = Instant::now();
+        assert_eq!(client.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
+        assert_eq!(client.requests(), 2);
+        assert!(started.elapsed() < Duration::from_secs(15), "the long time-out was waited for");
+    };
+    let read = Limits { read_timeout: Duration::from_millis(300), ..quick() };
+    short(read, "").await;
+    short(read, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n[{\"run_id\"").await;
+    let request = Limits { request_timeout: Duration::from_millis(300), ..quick() };
+    short(request, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n[{\"run_id\"").await;
+}
+
+#[tokio::test]
+async fn the_total_bounds_a_call() {
+    let origin = wire_tap::start(vec![Act::Stall(String::new())]).await;
+    let limits = Limits { total: Duration::from_millis(400), ..quick() };
+    let client = Client::new(Settings { limits, ..settings(&origin) }).unwrap();
+    let started = Instant::now();
+    let error = client.run("r1").await.unwrap_err();
+    assert!(error.is_outage() && error.to_string().contains("no answer in time"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(15));
+    assert_eq!(client.requests(), 1);
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let origin = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let client = Client::new(settings(&origin)).unwrap();
+    let error = client.run("r1").await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("{origin}/api/v1/runs/r1 is not available: connection refused")),
+        "{error}"
+    );
+    assert_eq!(client.requests(), 5);
+}
+
+#[tokio::test]
+async fn somebody_listens_a_little_later() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let limits = Limits { max_tries: 1_000_000, ..quick() };
+    let client =
+        std::sync::Arc::new(Client::new(Settings { limits, ..settings(&format!("http://{address}")) }).unwrap());
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.runs(&RunsQuery::default()).await }
+    });
+    while client.requests() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(async || RUNS)).await.unwrap() });
+    assert_eq!(call.await.unwrap().unwrap()[0].run_id, "r1");
+}

@@ -1,0 +1,96 @@
+//! Exit codes, and which failure gets which.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use tobiko_client::Error;
+
+pub const OTHER: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const UNREACHABLE: u8 = 3;
+pub const NOT_LET_IN: u8 = 4;
+pub const NOT_FOUND: u8 = 5;
+pub const RUN_FAILED: u8 = 6;
+pub const INTERRUPTED: u8 = 130;
+
+/// What was typed, or stands in the environment, cannot work.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl Usage {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// What was asked for is not there.
+#[derive(Debug)]
+pub struct NotFound(pub String);
+
+/// A person, or whoever supervises this process, asked it to stop.
+#[derive(Debug)]
+pub struct Interrupted;
+
+/// Dagster cannot be told any more, so it must be told by the exit code.
+#[derive(Debug)]
+pub struct ChannelBroken;
+
+impl fmt::Display for ChannelBroken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot write to the channel to Dagster")
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted; the remote run goes on untouched")
+    }
+}
+
+impl std::error::Error for Usage {}
+impl std::error::Error for NotFound {}
+impl std::error::Error for Interrupted {}
+
+/// The code for a failure, by the first cause that has one.
+pub fn code(error: &anyhow::Error) -> ExitCode {
+    let of_cause = |cause: &(dyn std::error::Error + 'static)| match cause {
+        cause if cause.is::<Usage>() => Some(USAGE),
+        cause if cause.is::<NotFound>() => Some(NOT_FOUND),
+        cause if cause.is::<Interrupted>() => Some(INTERRUPTED),
+        cause => cause.downcast_ref::<Error>().map(of_client),
+    };
+    ExitCode::from(error.chain().find_map(of_cause).unwrap_or(OTHER))
+}
+
+fn of_client(error: &Error) -> u8 {
+    match error {
+        Error::Unreachable { .. } => UNREACHABLE,
+        Error::NotLetIn { .. } => NOT_LET_IN,
+        Error::NotTheApi { .. } => NOT_FOUND,
+        Error::Settings(_) => USAGE,
+        Error::Refused { .. } => OTHER,
+    }
+}
+
+/// The sentence for a failure: what was being tried, then the cause; each part once.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !parts.iter().any(|part| part.contains(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
+}

@@ -1,0 +1,152 @@
+//! `tobiko-facade mirror`: follows one remote run to its end. Two requests a look, whatever the number of tasks; when the
+//! next look is, is decided in `pace`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use tobiko_client::{Client, Run};
+
+use crate::cli::MirrorArgs;
+use crate::events::{Done, DoneAs, Event, Level, RunFound};
+use crate::exit::NotFound;
+use crate::insist::Insistence;
+use crate::manifest::Manifest;
+use crate::pace::Pace;
+use crate::poll::newest;
+use crate::report::Reporter;
+use crate::verdict::how_it_ended;
+use crate::watcher::Watcher;
+
+/// How many of the newest runs are looked through for the one that was the newest at some time.
+const RUNS_TO_CHOOSE_FROM: usize = 100;
+
+/// Tells `reporter` all about the run that `args` name, and returns how it ended; that itself is not told here.
+///
+/// `job` are the nodes that Dagster's job knows.
+pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter: &mut impl Reporter) -> Result<Done> {
+    let interval = Duration::from_secs_f64(args.poll_interval);
+    let insistence = Insistence { give_up_after: Duration::from_secs_f64(args.give_up_after), interval };
+    let environment = args.cloud.environment.as_str();
+
+    let mut run = insistence.ask(reporter, async || choose(client, args).await).await?;
+    let mut watcher = {
+        let ask = async || client.dag(environment).await.context("cannot get the environment's DAG");
+        let dag = insistence.ask(reporter, ask).await?;
+        if dag.is_none() {
+            let text = format!("the environment '{environment}' does not exist any more: its models are not known");
+            reporter.tell(&Event::Note(Level::Warning, text))?;
+        }
+        let prefix = args.asset_prefix.as_deref();
+        let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
+        drop(dag);
+        Watcher::new(&manifest, prefix, job)
+    };
+    if let Some(node) = &args.node {
+        watcher = watcher.only(node);
+    }
+    reporter.tell(&Event::Run(found(&run, environment, watcher.tasks())))?;
+
+    // A look is the run first and then its evaluations: those of a run that has ended are final.
+    let mut pace = Pace::new(interval);
+    let mut fetched_before = client.fetching();
+    loop {
+        let ask = async || {
+            let gathered = client.run_evaluations(&run.run_id, None, || watcher.gather()).await;
+            gathered.context("cannot get the run's evaluations")
+        };
+        let seen = insistence.ask(reporter, ask).await?.done();
+        let (evaluations, mut events) = (seen.evaluations, 0);
+        for event in watcher.look(&run, seen, args.node.is_none()) {
+            reporter.tell(&event)?;
+            events += 1;
+        }
+        let is_told = args.node.is_some() && watcher.decided() == watcher.tasks();
+        if run.ended() || is_told {
+            break;
+        }
+        let fetching = client.fetching() - fetched_before;
+        let wait = pace.after(events > 0, fetching);
+        tracing::debug!(
+            "looked at run {}: {} evaluations in {:.3} s, {} events; next in {:.2} s",
+            run.run_id,
+            evaluations,
+            fetching.as_secs_f64(),
+            events,
+            wait.as_secs_f64()
+        );
+        tokio::time::sleep(wait).await;
+        fetched_before = client.fetching();
+        run = insistence.ask(reporter, async || again(client, &run.run_id).await).await?;
+    }
+    // One node tells its own truth only.
+    let is_good = args.node.is_some() || run.ended_well();
+    Ok(Done {
+        outcome: if is_good { DoneAs::Success } else { DoneAs::Failure },
+        reason: (!is_good).then(|| how_it_ended(&run)),
+        run_id: Some(run.run_id),
+        link: run.link,
+        tasks: watcher.decided(),
+        requests: client.requests(),
+    })
+}
+
+async fn again(client: &Client, run_id: &str) -> Result<Run> {
+    let run = client.run(run_id).await.context("cannot get the run")?;
+    run.ok_or_else(|| NotFound(format!("the cloud does not know the run {run_id} any more")).into())
+}
+
+async fn choose(client: &Client, args: &MirrorArgs) -> Result<Run> {
+    if let Some(run_id) = &args.run_id {
+        let run = client.run(run_id).await.context("cannot get the run")?;
+        return run.ok_or_else(|| NotFound(format!("the cloud does not know the run {run_id}")).into());
+    }
+    let environment = &args.cloud.environment;
+    let how_many = if args.newest_before.is_some() { RUNS_TO_CHOOSE_FROM } else { 1 };
+    let runs = newest(client, environment, how_many).await?;
+    let before = args.newest_before.and_then(|at| Timestamp::from_microsecond((at * 1e6) as i64).ok());
+    let chosen = newest_before(runs, before);
+    chosen.ok_or_else(|| {
+        NotFound(format!("the environment '{environment}' has no runs yet: there is nothing to mirror")).into()
+    })
+}
+
+/// Of `runs`, oldest first, the last that had started by then; where none had, the first.
+fn newest_before(runs: Vec<Run>, before: Option<Timestamp>) -> Option<Run> {
+    let Some(before) = before else { return runs.into_iter().next_back() };
+    let at = runs.iter().rposition(|run| run.start_at.is_some_and(|start| start <= before)).unwrap_or(0);
+    runs.into_iter().nth(at)
+}
+
+fn found(run: &Run, environment: &str, tasks: usize) -> RunFound {
+    RunFound {
+        run_id: run.run_id.clone(),
+        environment: environment.to_owned(),
+        status: run.status.to_string(),
+        link: run.link.clone(),
+        start_at: run.start_at,
+        tasks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_run_at_some_time_is_the_same_whoever_asks_later() {
+        let run = |id: &str, second| Run {
+            run_id: id.to_owned(),
+            start_at: Timestamp::from_second(second).ok(),
+            ..Run::default()
+        };
+        let chosen = |before| {
+            let runs = vec![run("a", 10), run("b", 20), run("c", 30)];
+            newest_before(runs, before).map(|run| run.run_id)
+        };
+        assert_eq!(chosen(None).as_deref(), Some("c"));
+        assert_eq!(chosen(Timestamp::from_second(25).ok()).as_deref(), Some("b"));
+        assert_eq!(chosen(Timestamp::from_second(5).ok()).as_deref(), Some("a"));
+        assert_eq!(newest_before(Vec::new(), None), None);
+    }
+}

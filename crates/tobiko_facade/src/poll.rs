@@ -1,0 +1,177 @@
+//! `tobiko-facade poll`: the remote runs that are news since a given one. One small request when there are none.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::Serialize;
+use tobiko_client::{Client, Run, RunsQuery, Sort};
+
+use crate::manifest::Manifest;
+
+/// How many runs are told of at most; the rest is counted.
+const MOST: usize = 25;
+
+/// What `tobiko-facade poll` prints.
+#[derive(Debug, Serialize)]
+pub struct News {
+    version: u32,
+    environment: String,
+    exists: bool,
+    /// Oldest first.
+    runs: Vec<NewRun>,
+    /// How many older ones there are besides.
+    missed: usize,
+    /// Whether the cloud knows the run that was asked about; if not, `runs` is the newest one only.
+    since_known: bool,
+    /// The manifest's, when there are runs: the sensor reloads the code location when it changed.
+    fingerprint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct NewRun {
+    run_id: String,
+    status: String,
+    ended: bool,
+    ended_well: bool,
+    start_at: Option<f64>,
+    end_at: Option<f64>,
+    link: Option<String>,
+}
+
+/// The runs of `environment` after the run `since`; without it the newest ones.
+pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Result<News> {
+    let found = match since {
+        None => Found { runs: newest(client, environment, MOST + 1).await?, since_known: true },
+        Some(since) => after(client, environment, since).await?,
+    };
+    let mut runs = found.runs;
+    let missed = runs.len().saturating_sub(MOST);
+    runs.drain(..missed);
+    let (exists, fingerprint) = match runs.is_empty() {
+        true => (true, None),
+        false => {
+            let dag = client.dag(environment).await.context("cannot get the environment's DAG")?;
+            let manifest = Manifest::new(environment, dag.as_ref(), None);
+            (manifest.exists, Some(manifest.fingerprint))
+        }
+    };
+    Ok(News {
+        version: 1,
+        environment: environment.to_owned(),
+        exists,
+        runs: runs.iter().map(new_run).collect(),
+        missed,
+        since_known: found.since_known,
+        fingerprint,
+    })
+}
+
+/// The newest `limit` runs, oldest first.
+pub async fn newest(client: &Client, environment: &str, limit: usize) -> Result<Vec<Run>> {
+    let query = RunsQuery {
+        environment: Some(environment.to_owned()),
+        sort: Some(Sort::Desc),
+        limit: u32::try_from(limit).ok(),
+        ..RunsQuery::default()
+    };
+    let runs = client.runs(&query).await.context("cannot get the environment's runs")?;
+    Ok(oldest_first(runs))
+}
+
+struct Found {
+    runs: Vec<Run>,
+    since_known: bool,
+}
+
+async fn after(client: &Client, environment: &str, since: &str) -> Result<Found> {
+    let last = RunsQuery { environment: Some(environment.to_owned()), last: Some(true), ..RunsQuery::default() };
+    let last = oldest_first(client.runs(&last).await.context("cannot get the environment's last run")?);
+    match last.last() {
+        None => return Ok(Found { runs: Vec::new(), since_known: true }),
+        Some(run) if run.run_id == since => return Ok(Found { runs: Vec::new(), since_known: true }),
+        Some(_) => {}
+    }
+    // Whether `since_run_id` holds that run itself, or is heeded at all, is not documented: expect everything.
+    let query = RunsQuery {
+        environment: Some(environment.to_owned()),
+        since_run_id: Some(since.to_owned()),
+        sort: Some(Sort::Desc),
+        ..RunsQuery::default()
+    };
+    let answer = oldest_first(client.runs(&query).await.context("cannot get the runs since the last one")?);
+    if answer.iter().any(|run| run.run_id == since) {
+        return Ok(Found { runs: those_after(answer, since, None), since_known: true });
+    }
+    match client.run(since).await.context("cannot get the last run that was seen")? {
+        Some(seen) => {
+            let answer = if answer.is_empty() { newest(client, environment, MOST + 1).await? } else { answer };
+            Ok(Found { runs: those_after(answer, since, seen.start_at), since_known: true })
+        }
+        None => Ok(Found { runs: last.into_iter().next_back().into_iter().collect(), since_known: false }),
+    }
+}
+
+/// Those of `runs` (oldest first) that came after the run `since`, which may be among them, or started at `seen_at`.
+fn those_after(mut runs: Vec<Run>, since: &str, seen_at: Option<Timestamp>) -> Vec<Run> {
+    if let Some(at) = runs.iter().position(|run| run.run_id == since) {
+        return runs.split_off(at + 1);
+    }
+    runs.retain(|run| run.start_at.is_none() || run.start_at > seen_at);
+    runs
+}
+
+/// By start; runs without one keep their place at the end, as the newest.
+pub fn oldest_first(mut runs: Vec<Run>) -> Vec<Run> {
+    // The server's order is the other way round where starts are equal or missing.
+    if runs.len() > 1 && runs[0].start_at >= runs[runs.len() - 1].start_at {
+        runs.reverse();
+    }
+    runs.sort_by_key(|run| (run.start_at.is_none(), run.start_at));
+    runs
+}
+
+fn new_run(run: &Run) -> NewRun {
+    NewRun {
+        run_id: run.run_id.clone(),
+        status: run.status.to_string(),
+        ended: run.ended(),
+        ended_well: run.ended_well(),
+        start_at: run.start_at.map(epoch),
+        end_at: run.end_at.map(epoch),
+        link: run.link.clone(),
+    }
+}
+
+/// Unix seconds.
+pub fn epoch(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, second: i64) -> Run {
+        Run { run_id: id.to_owned(), start_at: Timestamp::from_second(second).ok(), ..Run::default() }
+    }
+
+    fn ids(runs: &[Run]) -> Vec<&str> {
+        runs.iter().map(|run| run.run_id.as_str()).collect()
+    }
+
+    #[test]
+    fn answers_in_either_order_come_out_oldest_first() {
+        assert_eq!(ids(&oldest_first(vec![run("c", 3), run("b", 2), run("a", 1)])), ["a", "b", "c"]);
+        assert_eq!(ids(&oldest_first(vec![run("a", 1), run("b", 2)])), ["a", "b"]);
+        assert_eq!(ids(&oldest_first(vec![run("b", 1), run("a", 1)])), ["a", "b"]);
+    }
+
+    #[test]
+    fn since_is_understood_however_the_server_reads_it() {
+        let included = vec![run("a", 1), run("b", 2), run("c", 3)];
+        assert_eq!(ids(&those_after(included, "b", None)), ["c"]);
+        let excluded = vec![run("c", 3), run("d", 4)];
+        assert_eq!(ids(&those_after(excluded, "b", run("b", 2).start_at)), ["c", "d"]);
+        let ignored = vec![run("a", 1), run("c", 3)];
+        assert_eq!(ids(&those_after(ignored, "b", run("b", 2).start_at)), ["c"]);
+    }
+}

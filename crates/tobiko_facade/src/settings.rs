@@ -1,0 +1,138 @@
+//! What was typed and what stands in the environment, checked once and made ready to use. Nothing else reads either.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tobiko_client::{Credentials, Limits, Secret, Settings, TCLOUD_TOOL_CLIENT_ID};
+use url::Url;
+
+use crate::cli::CloudArgs;
+use crate::exit::Usage;
+
+/// Where Tobiko Cloud gives out tokens.
+const TOKEN_URL: &str = "https://cloud.tobikodata.com/auth/token";
+
+/// How patient a command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Dagster waits for the answer, 20 s at most.
+    Short,
+    /// A job, which has time.
+    Long,
+}
+
+/// The client's settings, from flags and environment.
+pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<Settings> {
+    let base_url = args.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty());
+    let base_url = base_url.ok_or_else(|| {
+        Usage::new("the URL of the Tobiko Cloud project is missing: set TCLOUD_BASE_URL, or give --base-url")
+    })?;
+    let base_url = url("base URL", base_url, "TCLOUD_BASE_URL")?;
+    let (token_url, is_local) = match args.token_url.as_deref().filter(|url| !url.is_empty()) {
+        Some(given) => (url("token URL", given, "TCLOUD_TOKEN_URL")?, false),
+        None if is_loopback(&base_url) => (url("base URL", &local_token_url(&base_url), "TCLOUD_BASE_URL")?, true),
+        None => (url("token URL", TOKEN_URL, "TCLOUD_TOKEN_URL")?, false),
+    };
+    Ok(Settings {
+        base_url,
+        credentials: match credentials(args, secret("TCLOUD_TOKEN"), secret("TCLOUD_CLIENT_SECRET"))? {
+            // A local cloud without an OAuth client lets everybody in, under any name.
+            Credentials::Login { .. } if is_local => {
+                Credentials::Client { id: "local".to_owned(), secret: Secret::from("local".to_owned()) }
+            }
+            given => given,
+        },
+        token_url,
+        scope: args.scope.clone(),
+        tcloud_home: args.tcloud_home.clone().or_else(|| Some(home()?.join(".tcloud"))).unwrap_or_default(),
+        ca_file: args.ca_file.clone(),
+        cache_dir: cache_dir(),
+        limits: limits(args, patience),
+    })
+}
+
+/// A secret from the environment; set but empty is as good as not set.
+pub fn secret(variable: &str) -> Option<Secret> {
+    env::var(variable).ok().filter(|value| !value.is_empty()).map(Secret::from)
+}
+
+/// A URL with a scheme that can be asked, or a sentence that names the variable.
+pub fn url(what: &str, text: &str, variable: &str) -> Result<Url> {
+    let wrong = || Usage::new(format!("the {what} is no URL such as https://host/path: check {variable}"));
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong().into());
+    }
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn local_token_url(base_url: &Url) -> String {
+    format!("{}/auth/token", base_url.as_str().trim_end_matches('/'))
+}
+
+fn credentials(args: &CloudArgs, token: Option<Secret>, client_secret: Option<Secret>) -> Result<Credentials> {
+    let client_id = args.client_id.clone().filter(|id| !id.is_empty());
+    match (token, client_id, client_secret) {
+        (Some(_), Some(_), _) => Err(Usage::new(
+            "a token and an OAuth client id are given together: unset TCLOUD_TOKEN, or TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
+        )
+        .into()),
+        (Some(token), None, _) => Ok(Credentials::Token(token)),
+        (None, Some(id), Some(secret)) => Ok(Credentials::Client { id, secret }),
+        (None, None, Some(_)) => {
+            Err(Usage::new("there is a client secret without a client id: set TCLOUD_CLIENT_ID").into())
+        }
+        (None, id, None) => Ok(Credentials::Login { client_id: id.unwrap_or_else(|| TCLOUD_TOOL_CLIENT_ID.to_owned()) }),
+    }
+}
+
+fn limits(args: &CloudArgs, patience: Patience) -> Limits {
+    let defaults = match patience {
+        Patience::Short => Limits {
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(15),
+            longest_delay: Duration::from_secs(3),
+            total: Duration::from_secs(16),
+            ..Limits::default()
+        },
+        Patience::Long => Limits::default(),
+    };
+    let or = |seconds: Option<f64>, default: Duration| seconds.map_or(default, Duration::from_secs_f64);
+    let request_timeout = or(args.request_limit, defaults.request_timeout);
+    Limits {
+        total: or(args.call_limit, defaults.total),
+        request_timeout,
+        read_timeout: defaults.read_timeout.min(request_timeout),
+        connect_timeout: defaults.connect_timeout.min(request_timeout),
+        ..defaults
+    }
+}
+
+/// Where tokens are kept between processes.
+fn cache_dir() -> Option<PathBuf> {
+    let named = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("TOBIKO_FACADE_CACHE_DIR")
+        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("tobiko-facade")))
+        .or_else(|| Some(home()?.join(".cache").join("tobiko-facade")))
+}
+
+fn home() -> Option<PathBuf> {
+    env::home_dir().filter(|home| !home.as_os_str().is_empty())
+}
+
+/// The client that is asked, ready to use.
+pub fn client(args: &CloudArgs, patience: Patience) -> Result<tobiko_client::Client> {
+    tobiko_client::Client::new(cloud(args, patience)?).context("cannot set up the client")
+}

@@ -1,0 +1,127 @@
+"""The asset checks: one for each audit of each model. The mirror and the sync report on them.
+
+Executed by hand, a check reports again the newest result that the cloud has. It never hides what was shown
+before: where the cloud has none, or cannot be asked, the last result in Dagster is reported again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from .._environment import Environment
+from .._errors import TobikoFacadeError
+from .._events.latest import last_evaluation
+from .._events.messages import CheckResult, Done, Piece
+from .._launch import executable
+
+
+def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
+    # Nothing here is called `check`: Dagster 1.11 would take it for its own module of that name.
+    specs = [
+        dg.AssetCheckSpec(name=declared.name, asset=dg.AssetKey(list(node.key)), blocking=False)
+        for node in environment.manifest.nodes
+        if node.key
+        for declared in node.checks
+    ]
+    if not specs:
+        return []
+    node_of = _nodes_by_check(environment)
+    # `multi_asset_check` would make names of inputs and outputs out of the keys: odd ones are refused there, and of
+    # two that are alike one is lost. Numbers are neither.
+    inputs = {f"asset_{at}": key for at, key in enumerate(dict.fromkeys(spec.asset_key for spec in specs))}
+    outputs = {f"check_{at}": spec for at, spec in enumerate(specs)}
+
+    @dg.op(
+        name=f"tobiko_cloud_checks_{environment.identifier}",
+        description="Reports the newest results of audits in Tobiko Cloud. Nothing is run remotely.",
+        ins={name: dg.In(dg.Nothing) for name in inputs},
+        out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
+    )
+    def report_again(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
+        op_context: dg.OpExecutionContext = context.op_execution_context
+        wanted = set(op_context.selected_asset_check_keys)
+        trouble: Exception | None = None
+        try:
+            newest = _ask(op_context, environment, sorted({node_of[key] for key in wanted}))
+        except TobikoFacadeError as error:
+            newest, trouble = {}, error
+        for key in sorted(wanted, key=str):
+            result = newest.get(key)
+            if result:
+                yield dg.AssetCheckResult(
+                    passed=result.passed,
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    severity=result.severity,
+                    metadata=dict(result.metadata),
+                )
+            else:
+                yield from _as_before(op_context, key, trouble)
+        if trouble:
+            raise dg.Failure(str(trouble), allow_retries=False) from None
+
+    return [
+        dg.AssetChecksDefinition.create(
+            keys_by_input_name=inputs,
+            node_def=report_again,
+            check_specs_by_output_name=outputs,
+            can_subset=True,
+        )
+    ]
+
+
+def _nodes_by_check(environment: Environment) -> dict[dg.AssetCheckKey, str]:
+    """The node whose evaluation tells of a check: the model, or the standalone audit that covers it."""
+    audits = {node.name for node in environment.manifest.nodes if node.type == "audit"}
+    return {
+        dg.AssetCheckKey(dg.AssetKey(list(node.key)), declared.name): (
+            declared.node or (declared.audit if declared.audit in audits else node.name)
+        )
+        for node in environment.manifest.nodes
+        if node.key
+        for declared in node.checks
+    }
+
+
+def _ask(
+    context: dg.OpExecutionContext, environment: Environment, nodes: list[str]
+) -> dict[dg.AssetCheckKey, CheckResult]:
+    arguments = [
+        "sync",
+        *executable.where(environment.name, environment.asset_prefix),
+        *(f"--node={node}" for node in nodes),
+    ]
+    newest: dict[dg.AssetCheckKey, CheckResult] = {}
+    done: Done | None = None
+    with environment.launcher.launch(environment.connection, arguments, context) as launched:
+        while not launched.ended:
+            for event in launched.events():
+                if isinstance(event, Piece):
+                    newest.update((result.key, result) for result in event.checks)
+                elif isinstance(event, Done):
+                    done = event
+        why = launched.without_last_word(done)
+    if why:
+        raise TobikoFacadeError(why) from None
+    return newest
+
+
+def _as_before(
+    context: dg.OpExecutionContext, key: dg.AssetCheckKey, trouble: Exception | None
+) -> Iterator[dg.AssetCheckResult]:
+    name = f"check {key.name} on {key.asset_key.to_user_string()}"
+    if not trouble:
+        context.log.info(f"Tobiko Cloud has no result for {name}")
+    before = last_evaluation(context.instance, key)
+    if before:
+        evaluation, record = before
+        context.log.info(f"the last result of {name}, of run {record.run_id or '(none)'}, stays")
+        yield dg.AssetCheckResult(
+            passed=evaluation.passed,
+            asset_key=key.asset_key,
+            check_name=key.name,
+            severity=evaluation.severity,
+            metadata=dict(evaluation.metadata),
+        )

@@ -1,0 +1,116 @@
+"""The two jobs: `sync` copies the current state of an environment, `mirror` follows one remote run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from .._environment import ENVIRONMENT_TAG, SYNC_OP, Environment
+from .._errors import TobikoFacadeError
+from .._events.events import sift, write_checks, yield_materializations
+from .._events.latest import EventLog
+from .._events.messages import Done, Piece
+from .._launch import executable
+from .._mirror.executor import mirror_executor
+from .._mirror.task import mirror_op
+
+# Repeating a mirror repeats a remote failure. What died is asked for again by the sensor.
+_NO_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false", "dagster/max_retries": "0"}
+
+
+def mirror_job(environment: Environment) -> dg.JobDefinition:
+    """One op for each node, wired as the remote DAG is.
+
+    All ops are invocations of one definition under the nodes' names: in a code location, definitions of ops have
+    names of their own, and the user has ops too.
+    """
+    op = mirror_op(environment)
+    manifest = environment.manifest
+    graph = dg.GraphDefinition(
+        name=environment.mirror_job,
+        description=f"Mirrors one run of Tobiko Cloud's scheduler in environment {environment.name}, task by "
+        "task. The sensor starts it. By hand, it follows the newest run, or the one given as `run_id` in the "
+        "run config.",
+        node_defs=[op] if manifest.nodes else [],
+        dependencies={
+            dg.NodeInvocation(op.name, alias=node.op): _upstream([manifest.op_of[parent] for parent in node.parents])
+            for node in manifest.nodes
+        },
+    )
+    return graph.to_job(
+        executor_def=mirror_executor(environment),
+        tags={**_NO_RETRIES, ENVIRONMENT_TAG: environment.tag},
+        config=dg.ConfigMapping(
+            config_fn=lambda _: {},
+            config_schema={
+                "run_id": dg.Field(
+                    dg.Noneable(str),
+                    is_required=False,
+                    default_value=None,
+                    description="The remote run to mirror. Left out: that of the tag tobiko/run_id, else the newest.",
+                )
+            },
+        ),
+    )
+
+
+def _upstream(ops: list[str]) -> dict[str, Any]:
+    if not ops:
+        return {}
+    return {"upstream": dg.MultiDependencyDefinition([dg.DependencyDefinition(op) for op in ops])}
+
+
+def sync_job(environment: Environment) -> dg.JobDefinition:
+    @dg.op(
+        name=f"{SYNC_OP}_{environment.identifier}",
+        description="Reports the newest materialization of each model, and the newest result of each audit.",
+        config_schema={
+            "full": dg.Field(
+                bool,
+                default_value=False,
+                description="Report also what Dagster has already (fires sensors again).",
+            )
+        },
+        out=dg.Out(dg.Nothing),
+    )
+    def populate_asset_info(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
+        yield from _sync(context, environment)
+        yield dg.Output(None)
+
+    graph = dg.GraphDefinition(
+        name=environment.sync_job,
+        description=f"Copies the current state of Tobiko Cloud's environment {environment.name} to the "
+        "assets and checks. What Dagster has already is left out.",
+        node_defs=[populate_asset_info],
+        dependencies={dg.NodeInvocation(populate_asset_info.name, alias=SYNC_OP): {}},
+    )
+    return graph.to_job(executor_def=dg.in_process_executor, tags={ENVIRONMENT_TAG: environment.tag})
+
+
+def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[dg.AssetMaterialization]:
+    log = EventLog(context.instance, context.run_id)
+    again = bool(context.op_config["full"])
+    written = left_out = 0
+    done: Done | None = None
+    arguments = ["sync", *executable.where(environment.name, environment.asset_prefix)]
+    with environment.launcher.launch(environment.connection, arguments, context) as launched:
+        while not launched.ended:
+            events = launched.events()
+            log.expect(event for event in events if isinstance(event, Piece))
+            for event in events:
+                if isinstance(event, Done):
+                    done = event
+                elif isinstance(event, Piece):
+                    for warning in event.warnings:
+                        context.log.warning(warning)
+                    news = sift(event, log, again=again)
+                    yield from yield_materializations(news, log)
+                    write_checks(news, log, context)
+                    written += len(news.materializations) + len(news.checks)
+                    left_out += len(news.remarks)
+        why = launched.without_last_word(done)
+    if why:
+        raise TobikoFacadeError(f"the sync broke off after {written} events: {why}") from None
+    context.log.info(f"{written} events written, {left_out} left out since Dagster has them or newer ones")

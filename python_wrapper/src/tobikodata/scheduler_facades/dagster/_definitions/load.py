@@ -1,0 +1,103 @@
+"""Declares what a code location shows of an environment, from the manifest.
+
+The manifest is asked for where the code location is loaded, and nowhere else: run and step workers are handed
+it by Dagster. While the cloud is away, the last good one serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from dataclasses import dataclass
+
+import dagster as dg
+
+from .._environment import ENVIRONMENT_TAG, Environment, GraphQL
+from .._errors import TobikoFacadeError
+from .._internals import StateBackedDefinitionsLoader
+from .._launch import executable
+from .._launch.connection import Connection
+from .._launch.launcher import Launcher
+from .._manifest import Manifest, Node
+from .._resource import SHARED
+from .._sensor.sensor import track_sensor
+from . import cache
+from .checks import checks_of
+from .jobs import mirror_job, sync_job
+from .merge import SharedKey
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DefinitionsOf(StateBackedDefinitionsLoader[str]):
+    """What is declared of one environment. The state is the manifest's JSON text; it holds no secret."""
+
+    connection: Connection
+    graphql: GraphQL
+    launcher: Launcher
+    environment: str
+    asset_prefix: str | None
+    sensor_on: bool
+
+    def load(self) -> dg.Definitions:
+        with warnings.catch_warnings():
+            # Dagster calls it a preview; what it is for, and where it was tried, is said in _internals.
+            warnings.filterwarnings("ignore", message=".*with_reconstruction_metadata")
+            return self.build_defs()
+
+    @property
+    def defs_key(self) -> str:
+        which = "\n".join((self.connection.base_url, self.environment, self.asset_prefix or ""))
+        return f"tobiko_cloud/{hashlib.sha256(which.encode()).hexdigest()[:24]}"
+
+    def fetch_state(self) -> str:
+        path = cache.path_of(self.connection.base_url, self.environment, self.asset_prefix)
+        try:
+            text = executable.definitions(self.connection, self.environment, self.asset_prefix)
+            Manifest.from_json(text)
+        except TobikoFacadeError as error:
+            kept = cache.kept(path) if error.outage else None
+            if kept is None:
+                raise
+            manifest, saved_at = kept
+            logger.warning("%s; the models of %s are declared as they were then", error, saved_at)
+            return manifest
+        cache.keep(path, text)
+        return text
+
+    def defs_from_state(self, state: str) -> dg.Definitions:
+        environment = Environment(
+            connection=self.connection,
+            name=self.environment,
+            asset_prefix=self.asset_prefix,
+            manifest=Manifest.from_json(state),
+            graphql=self.graphql,
+            launcher=self.launcher,
+        )
+        for warning in environment.manifest.warnings:
+            logger.warning("environment %s: %s", self.environment, warning)
+        return declare(environment, self.sensor_on)
+
+
+def declare(environment: Environment, sensor_on: bool) -> dg.Definitions:
+    sync, mirror = sync_job(environment), mirror_job(environment)
+    return dg.Definitions(
+        assets=[_asset(environment, node, node.key) for node in environment.manifest.nodes if node.key],
+        asset_checks=checks_of(environment),
+        jobs=[sync, mirror],
+        sensors=[track_sensor(environment, sync, mirror, sensor_on)],
+        resources={SharedKey.of(environment): SHARED},
+    )
+
+
+def _asset(environment: Environment, node: Node, key: tuple[str, ...]) -> dg.AssetSpec:
+    """An external asset: Dagster shows it and cannot materialize it."""
+    return dg.AssetSpec(
+        key=dg.AssetKey(list(key)),
+        deps=[dg.AssetKey(list(dep)) for dep in dict.fromkeys(node.deps)],
+        description=node.description,
+        kinds={node.kind} if node.kind else None,
+        tags={ENVIRONMENT_TAG: environment.tag},
+    )

@@ -1,0 +1,51 @@
+"""Notices two environments that do not fit into one code location, when their definitions are merged.
+
+Dagster 1.9.1 silently keeps one of two assets with equal keys, newer ones name both and no remedy. What
+`Definitions.merge` compares is the keys of the resources; so the key that all definitions of this package
+share knows what else is declared with it.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from .._environment import Environment
+from .._resource import RESOURCE_KEY
+
+
+class SharedKey(str):
+    """The text `tobiko_cloud`, which refuses to meet that of an environment with the same names."""
+
+    environment: Environment
+
+    @classmethod
+    def of(cls, environment: Environment) -> SharedKey:
+        key = cls(RESOURCE_KEY)
+        key.environment = environment
+        return key
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SharedKey) and other is not self:
+            _check(self.environment, other.environment)
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+def _check(one: Environment, other: Environment) -> None:
+    if one.identifier == other.identifier:
+        raise dg.DagsterInvalidDefinitionError(
+            f"environments {one.name!r} of {one.connection.base_url} and {other.name!r} of "
+            f"{other.connection.base_url} would both have a job {one.mirror_job}: give each a code location "
+            "of its own"
+        )
+    shared = one.manifest.asset_keys & other.manifest.asset_keys
+    if shared:
+        example = "/".join(min(shared))
+        raise dg.DagsterInvalidDefinitionError(
+            f"environments {one.name!r} and {other.name!r} share {len(shared)} asset keys, for example "
+            f"{example}: nest those of one below a prefix, create_definitions(..., asset_prefix=...)"
+        )

@@ -1,0 +1,198 @@
+"""What Dagster's event log says now of the assets and checks that a piece is about. Reads only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import dagster as dg
+
+from .. import _internals
+from .messages import (
+    EVALUATION_ID_OF_ASSET,
+    EVALUATION_ID_OF_CHECK,
+    TIMESTAMP_OF_ASSET,
+    TIMESTAMP_OF_CHECK,
+    CheckResult,
+    Materialization,
+    Piece,
+    number_of,
+    text_of,
+)
+
+# Others write too (a sync beside a mirror): what was read longer ago is read again before writing.
+FRESH_FOR_S = 1.0
+# How many assets and checks are read together: about as many as are written before they have to be read again.
+LEAST_AT_ONCE, MOST_AT_ONCE = 20, 400
+_HISTORY = 20
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The latest event of an asset or a check. `passed` is None for an asset."""
+
+    evaluation_id: str | None
+    timestamp: float | None
+    run_id: str
+    passed: bool | None = None
+    materialization: _internals.AssetCheckEvaluationTargetMaterializationData | None = None
+
+
+class EventLog:
+    """The latest events, kept for a second, and read again for all that is still to be written at once."""
+
+    def __init__(self, instance: dg.DagsterInstance, run_id: str) -> None:
+        self._instance = instance
+        self._run_id = run_id
+        self._assets: dict[dg.AssetKey, Standing | None] = {}
+        self._checks: dict[dg.AssetCheckKey, Standing | None] = {}
+        self._planned: set[dg.AssetCheckKey] = set()
+        self._read_at: dict[Any, float] = {}
+        # Of pieces that have come and were not looked at yet. In their order.
+        self._expected: dict[Any, None] = {}
+        # How many were looked at since the last reading.
+        self._looked_at = MOST_AT_ONCE
+
+    def expect(self, pieces: Iterable[Piece]) -> None:
+        """These will be looked at soon: they may be read together."""
+        for piece in pieces:
+            self._expected.update(dict.fromkeys(_keys(piece)))
+
+    def look(self, piece: Piece) -> None:
+        """Makes sure that what is known of the piece's assets and checks is fresh."""
+        keys = _keys(piece)
+        if any(self._is_stale(key) for key in keys):
+            most = min(max(LEAST_AT_ONCE, 2 * self._looked_at), MOST_AT_ONCE)
+            others = (key for key in self._expected if key not in keys and self._is_stale(key))
+            together = [*keys, *islice(others, most)]
+            self._looked_at = 0
+            self._read_assets([key for key in together if isinstance(key, dg.AssetKey)])
+            self._read_checks([key for key in together if isinstance(key, dg.AssetCheckKey)])
+        self._looked_at += len(keys)
+        for key in keys:
+            self._expected.pop(key, None)
+
+    def asset(self, key: dg.AssetKey) -> Standing | None:
+        return self._assets.get(key)
+
+    def check(self, key: dg.AssetCheckKey) -> Standing | None:
+        return self._checks.get(key)
+
+    def is_planned(self, key: dg.AssetCheckKey) -> bool:
+        """Whether this run has announced the check already: twice is an error of Dagster's."""
+        return key in self._planned
+
+    def wrote_asset(self, materialization: Materialization) -> None:
+        self._assets[materialization.key] = Standing(
+            materialization.evaluation_id, materialization.timestamp, self._run_id
+        )
+
+    def wrote_check(self, result: CheckResult) -> None:
+        self._planned.add(result.key)
+        self._checks[result.key] = Standing(result.evaluation_id, result.timestamp, self._run_id, result.passed)
+
+    def _is_stale(self, key: Any) -> bool:
+        read_at = self._read_at.get(key)
+        return read_at is None or time.monotonic() - read_at > FRESH_FOR_S
+
+    def _read_assets(self, keys: list[dg.AssetKey]) -> None:
+        if not keys:
+            return
+        now = time.monotonic()
+        self._assets.update(dict.fromkeys(keys))
+        self._read_at.update(dict.fromkeys(keys, now))
+        for record in self._instance.get_asset_records(keys):
+            latest = record.asset_entry.last_materialization_record
+            if latest is not None and latest.asset_materialization is not None:
+                metadata = latest.asset_materialization.metadata
+                self._assets[record.asset_entry.asset_key] = Standing(
+                    text_of(metadata, EVALUATION_ID_OF_ASSET),
+                    number_of(metadata, TIMESTAMP_OF_ASSET),
+                    latest.run_id,
+                    materialization=_internals.AssetCheckEvaluationTargetMaterializationData(
+                        storage_id=latest.storage_id, run_id=latest.run_id, timestamp=latest.timestamp
+                    ),
+                )
+
+    def _read_checks(self, keys: list[dg.AssetCheckKey]) -> None:
+        if not keys:
+            return
+        now = time.monotonic()
+        self._checks.update(dict.fromkeys(keys))
+        self._read_at.update(dict.fromkeys(keys, now))
+        storage = self._instance.event_log_storage
+        for key, record in storage.get_latest_asset_check_execution_by_key(keys).items():
+            if record.run_id == self._run_id:
+                self._planned.add(key)
+            evaluation = evaluation_in(record)
+            # Announced by a run that has not told its result, or never will: the last one that did.
+            told = (evaluation, record) if evaluation else last_evaluation(self._instance, key)
+            if told:
+                self._checks[key] = Standing(
+                    text_of(told[0].metadata, EVALUATION_ID_OF_CHECK),
+                    number_of(told[0].metadata, TIMESTAMP_OF_CHECK),
+                    told[1].run_id,
+                    told[0].passed,
+                )
+
+
+def last_evaluation(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> tuple[_internals.AssetCheckEvaluation, Any] | None:
+    """The last result of a check, passing over runs that announced it and told none."""
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_HISTORY)
+    for record in history:
+        evaluation = evaluation_in(record)
+        if evaluation is not None:
+            return evaluation, record
+    return None
+
+
+def evaluation_in(record: Any) -> _internals.AssetCheckEvaluation | None:
+    event = record.event.dagster_event if record.event else None
+    data = event.event_specific_data if event else None
+    return data if isinstance(data, _internals.AssetCheckEvaluation) else None
+
+
+def reported_by_earlier_attempts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[tuple[Any, str]]:
+    """(asset key or check key, evaluation id) of all that the other runs of a re-execution have reported."""
+    if not run.root_run_id:
+        return frozenset()
+    group = instance.get_run_group(run.run_id)
+    runs = group[1] if group else ()
+    reported: set[tuple[Any, str]] = set()
+    for earlier in runs:
+        if earlier.run_id == run.run_id:
+            continue
+        wanted = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
+        for entry in instance.all_logs(earlier.run_id, of_type=wanted):
+            told = _reported(entry.dagster_event)
+            if told:
+                reported.add(told)
+    return frozenset(reported)
+
+
+def _reported(event: dg.DagsterEvent | None) -> tuple[Any, str] | None:
+    if event is None:
+        return None
+    data = event.event_specific_data
+    if isinstance(data, _internals.AssetCheckEvaluation):
+        return _known(data.asset_check_key, data.metadata, EVALUATION_ID_OF_CHECK)
+    if isinstance(data, _internals.StepMaterializationData):
+        return _known(data.materialization.asset_key, data.materialization.metadata, EVALUATION_ID_OF_ASSET)
+    return None
+
+
+def _known(key: Any, metadata: Mapping[str, Any], name: str) -> tuple[Any, str] | None:
+    evaluation_id = text_of(metadata, name)
+    return (key, evaluation_id) if evaluation_id else None
+
+
+def _keys(piece: Piece) -> list[Any]:
+    """The assets and checks that a piece is about, and the assets that its checks are about."""
+    assets = [m.key for m in piece.materializations]
+    checks = [c.key for c in piece.checks]
+    return list(dict.fromkeys([*assets, *(key.asset_key for key in checks), *checks]))

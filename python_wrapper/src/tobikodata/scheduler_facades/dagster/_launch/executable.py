@@ -1,0 +1,130 @@
+"""Finds the executable `tobiko-facade` and asks it for JSON. The only place that knows its command line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .._errors import TobikoFacadeError
+from .connection import Connection
+
+NAME = "tobiko-facade"
+TIME_LIMIT_S = 20.0
+
+_EXIT_OUTAGE = 3
+_MEANING = {
+    2: "it refused its arguments: the executable and the Python package may be of different releases",
+    3: "the cloud cannot be reached or answers with errors",
+    4: "the cloud does not let it in: check the credentials",
+    5: "not found: check the environment and TCLOUD_BASE_URL",
+}
+
+
+def find() -> str:
+    """The path: from TOBIKO_FACADE_EXECUTABLE, beside this Python, or on PATH."""
+    given = os.environ.get("TOBIKO_FACADE_EXECUTABLE")
+    if given:
+        found = shutil.which(given)
+        if not found:
+            raise TobikoFacadeError(
+                f"TOBIKO_FACADE_EXECUTABLE names {given!r}, which is no executable file: correct or unset it"
+            )
+        return found
+    file_name = NAME + (".exe" if os.name == "nt" else "")
+    folders = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
+    for folder in folders:
+        if os.access(folder / file_name, os.X_OK):
+            return str(folder / file_name)
+    found = shutil.which(NAME)
+    if not found:
+        raise TobikoFacadeError(
+            f"the executable {NAME} is neither in {folders[0]} nor on PATH: install "
+            "tobiko-cloud-scheduler-facade again, or set TOBIKO_FACADE_EXECUTABLE"
+        )
+    return found
+
+
+def definitions(connection: Connection, environment: str, asset_prefix: str | None) -> str:
+    """The manifest, as JSON text."""
+    return _ask(connection, ["definitions", *where(environment, asset_prefix)])
+
+
+def poll(connection: Connection, environment: str, since: str | None) -> dict[str, Any]:
+    """The remote runs after `since`."""
+    after = [f"--since={since}"] if since else []
+    text = _ask(connection, ["poll", *where(environment), *after])
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise TobikoFacadeError(f"{NAME} poll printed no JSON object: {text[:200]!r}")
+    return answer
+
+
+def where(environment: str, asset_prefix: str | None = None) -> list[str]:
+    """The arguments that say which environment, and how its assets are named."""
+    prefix = [f"--asset-prefix={asset_prefix}"] if asset_prefix else []
+    return [f"--environment={environment}", *prefix]
+
+
+def cannot_start(path: str, error: OSError) -> TobikoFacadeError:
+    """Why the file did not become a process."""
+    if error.errno == errno.ENOEXEC:
+        return TobikoFacadeError(
+            f"{path} is built for another platform than {platform.system()} {platform.machine()}: install "
+            "the wheel of tobiko-cloud-scheduler-facade that fits this machine"
+        )
+    return TobikoFacadeError(f"{path} cannot be started ({error.strerror or error}): check the file")
+
+
+def ended_with(path: str, exit_code: int, stderr: str) -> str:
+    """A sentence on an executable that ended without success: its own error line, if it wrote one."""
+    for line in reversed(stderr.splitlines()):
+        if line.startswith("error: "):
+            return line[len("error: ") :]
+    how = f"exited with code {exit_code}"
+    if exit_code < 0:
+        try:
+            how = f"was ended by {signal.Signals(-exit_code).name}"
+        except ValueError:
+            how = f"was ended by signal {-exit_code}"
+    meaning = f" ({_MEANING[exit_code]})" if exit_code in _MEANING else ""
+    said = f"; the end of what it wrote: {stderr.strip()[-1000:]}" if stderr.strip() else ""
+    return f"{path} {how}{meaning}{said}"
+
+
+def _ask(connection: Connection, arguments: Sequence[str]) -> str:
+    path = find()
+    try:
+        answer = subprocess.run(
+            [path, *arguments],
+            env=connection.environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,  # the exit code says what is wrong
+            timeout=TIME_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise TobikoFacadeError(
+            f"{connection.base_url} gave no answer to `{NAME} {arguments[0]}` within {TIME_LIMIT_S:.0f} s",
+            outage=True,
+        ) from None
+    except OSError as error:
+        raise cannot_start(path, error) from None
+    if answer.returncode != 0:
+        sentence = ended_with(path, answer.returncode, answer.stderr.decode("utf-8", "replace"))
+        raise TobikoFacadeError(
+            connection.without_secrets(sentence), outage=answer.returncode == _EXIT_OUTAGE
+        ) from None
+    return answer.stdout.decode("utf-8", "replace")

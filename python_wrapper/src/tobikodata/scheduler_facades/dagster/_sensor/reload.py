@@ -1,0 +1,64 @@
+"""Asks Dagster's webserver to load the code location again, so that models that came or went are seen."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import Any
+
+import dagster as dg
+
+from .._environment import GraphQL
+
+TIME_LIMIT_S = 20.0
+
+
+def reload(context: dg.SensorEvaluationContext, graphql: GraphQL) -> bool:
+    """Whether the code location was loaded again. If not, the tick's log says why and what to do."""
+    origin = context.code_location_origin
+    if origin is None:
+        context.log.warning("models came or went, but this tick does not know its code location: reload it by hand")
+        return False
+    name = origin.location_name
+    if not graphql.host:
+        context.log.info(
+            f"models came or went: click Reload on code location {name}, or give SQLMeshEnterpriseDagster "
+            "the dagster_graphql_host and dagster_graphql_port of Dagster's webserver to have it done"
+        )
+        return False
+    if not origin.is_reload_supported:
+        context.log.warning(f"models came or went, but Dagster cannot reload a code location like {name}: restart it")
+        return False
+    trouble = _within(TIME_LIMIT_S, graphql, name)
+    if trouble:
+        context.log.warning(f"models came or went, but code location {name} was not reloaded: {trouble}")
+        return False
+    context.log.info(f"models came or went: code location {name} was reloaded")
+    return True
+
+
+def _within(limit_s: float, graphql: GraphQL, location: str) -> str | None:
+    """None if it worked. In a thread: the client's own limit is for each read, not for the whole."""
+    answers: list[str | None] = []
+    thread = Thread(target=lambda: answers.append(_ask(graphql, location, limit_s)), daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    return answers[0] if answers else f"{_address(graphql)} gave no answer within {limit_s:.0f} s"
+
+
+def _ask(graphql: GraphQL, location: str, limit_s: float) -> str | None:
+    try:
+        from dagster_graphql import DagsterGraphQLClient, ReloadRepositoryLocationStatus
+
+        arguments: dict[str, Any] = {"timeout": int(limit_s), **graphql.kwargs}
+        client = DagsterGraphQLClient(str(graphql.host), port_number=graphql.port, **arguments)
+        answer = client.reload_repository_location(location)
+    except Exception as error:  # whatever the network or the user's arguments bring: the runs must go on
+        cause = error.__cause__ or error
+        return f"{_address(graphql)}: {type(cause).__name__}: {str(cause).strip()[:500]}"
+    if answer.status == ReloadRepositoryLocationStatus.SUCCESS:
+        return None
+    return f"{answer.failure_type}: {str(answer.message).strip()[:500]}"
+
+
+def _address(graphql: GraphQL) -> str:
+    return f"{graphql.host}:{graphql.port}" if graphql.port else str(graphql.host)
