@@ -219,7 +219,8 @@ fn what_ended_and_how() {
     fn check(run: &str, ended: bool, ended_well: bool) {
         let run: tobiko_client::Run = serde_json::from_str(run).unwrap();
         assert_eq!((run.ended(), run.ended_well()), (ended, ended_well), "{run:?}");
-        let evaluation: tobiko_client::Evaluation = serde_json::from_value(serde_json::to_value(&run).unwrap()).unwrap();
+        let evaluation: tobiko_client::Evaluation =
+            serde_json::from_value(serde_json::to_value(&run).unwrap()).unwrap();
         assert_eq!((evaluation.ended(), evaluation.ended_well()), (ended, ended_well), "{evaluation:?}");
     }
     const END: &str = r#""end_at":"2024-05-01T02:00:00Z""#;
