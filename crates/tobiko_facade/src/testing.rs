@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use tobiko_client::{AuditEvaluation, Dag, DagNode, Evaluation, NodeType, Run, SourceType, Status};
 
-use crate::events::Event;
-use crate::watcher::Watcher;
+use crate::report::events::Event;
+use crate::run_state::watcher::Watcher;
 
 /// `status`, `status:message`; a final status brings an end.
 pub fn run(status: &str) -> Run {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::odd;
 use super::sound::{check_check_name, check_op_name};
-use crate::names::{check_name, distinct, key_parts, op_name, with_suffix};
+use crate::manifest::names::{check_name, distinct, key_parts, op_name, with_suffix};
 
 proptest! {
     #[test]

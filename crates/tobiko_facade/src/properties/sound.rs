@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::manifest::names::{LONGEST_NAME, RESERVED};
 use crate::manifest::{Manifest, Node};
-use crate::names::{LONGEST_NAME, RESERVED};
 
 /// Panics where a code location could not be made of `manifest`.
 pub fn check(manifest: &Manifest) {

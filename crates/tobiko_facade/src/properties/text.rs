@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::text::{cut, one_line};
+use crate::report::truncate::{cut, one_line};
 
 proptest! {
     #[test]

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use tobiko_client::{Evaluation, Run, Status};
 
-use crate::events::{Event, Task};
 use crate::manifest::Manifest;
+use crate::report::events::{Event, Task};
+use crate::run_state::watcher::Watcher;
 use crate::testing::{at, audit, dag, look};
-use crate::watcher::Watcher;
 
 /// What the scheduler will have done for a node, in one batch. Times are seconds of the run.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::text::cut;
+use crate::report::truncate::cut;
 
 /// Longest message in bytes, as JSON, with what Pipes puts around it.
 const LONGEST: usize = 15 * 1024;

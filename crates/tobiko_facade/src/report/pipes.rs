@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::Reporter;
 use super::line::{ROOM, fit, fitting, written};
-use crate::events::{CheckResult, Event, Level, Materialization, Severity, Task};
-use crate::exit::{ChannelBroken, Usage};
-use crate::poll::epoch;
+use crate::exit_code::{ChannelBroken, Usage};
+use crate::report::events::epoch;
+use crate::report::events::{CheckResult, Event, Level, Materialization, Severity, Task};
 
 /// Longest text in metadata, as JSON.
 const LONGEST_TEXT: usize = 1024;
@@ -233,7 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::verdict::Outcome;
+    use crate::report::events::Outcome;
 
     fn packed(parameters: &Value) -> String {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());

@@ -8,9 +8,9 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Reporter;
-use crate::events::{Done, DoneAs, Event, Level, Task};
-use crate::text::one_line;
-use crate::verdict::Outcome;
+use crate::report::events::Outcome;
+use crate::report::events::{Done, DoneAs, Event, Level, Task};
+use crate::report::truncate::one_line;
 
 pub struct Terminal {
     bar: ProgressBar,
@@ -18,8 +18,8 @@ pub struct Terminal {
     counts: BTreeMap<&'static str, usize>,
 }
 
-impl Terminal {
-    pub fn new() -> Self {
+impl Default for Terminal {
+    fn default() -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
@@ -27,7 +27,9 @@ impl Terminal {
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { bar, color, counts: BTreeMap::new() }
     }
+}
 
+impl Terminal {
     /// Writes a line to stdout, above the bar. Nobody listening any more is a normal end.
     fn line(&self, text: &str) -> Result<()> {
         self.bar.suspend(|| {

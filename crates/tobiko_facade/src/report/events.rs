@@ -4,8 +4,6 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-use crate::verdict::Outcome;
-
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The remote run that is followed; once, first.
@@ -53,6 +51,28 @@ pub struct Task {
     pub checks: Vec<CheckResult>,
 }
 
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    Failure,
+    /// The scheduler had nothing to do for it.
+    NothingDue,
+    /// The run ended badly before the scheduler came to it.
+    Skipped,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::NothingDue => "nothing_due",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Materialization {
     pub key: Rc<[String]>,
@@ -91,6 +111,11 @@ pub enum Severity {
 pub enum Level {
     Info,
     Warning,
+}
+
+/// Unix seconds.
+pub fn epoch(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::oneshot;
 
-use crate::exit::Interrupted;
+use crate::exit_code::Interrupted;
 
 /// Set by a launcher that holds this process's stdin open for as long as it lives, and writes nothing to it.
 const STDIN_IS_HELD: &str = "TOBIKO_FACADE_STDIN_IS_HELD";

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use tobiko_client::{Evaluation, Run};
 
-use crate::batches::{Batches, Merged};
-use crate::events::Event;
+use super::asset_map::Places;
+use super::evaluation_state::started;
+use super::node_summary::{Batches, Merged};
+use super::task::task;
+use super::verdict::{Idle, State, Verdict, judge};
 use crate::manifest::Manifest;
-use crate::tasks::{Places, task};
-use crate::verdict::{Idle, State, Verdict, judge, started};
+use crate::report::events::Event;
 
 /// What has been told of a run so far, and what is needed to tell the rest.
 pub struct Watcher {
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn one_task(nodes: &[&str], status: &str, evaluations: &[Evaluation]) -> crate::events::Task {
+    fn one_task(nodes: &[&str], status: &str, evaluations: &[Evaluation]) -> crate::report::events::Task {
         let events = look(&mut watcher(nodes, &[]), &run(status), evaluations, true);
         let mut tasks = events.into_iter().filter_map(|event| match event {
             Event::Task(task) if !task.evaluation_ids.is_empty() => Some(*task),
@@ -366,7 +368,7 @@ mod tests {
         assert_eq!((materialization.evaluation_id.as_str(), materialization.batches), ("a-1", 2));
         let mut checks: Vec<_> = task.checks.iter().map(|c| (c.name.as_str(), c.passed, c.severity)).collect();
         checks.sort_by_key(|(name, ..)| *name);
-        let warn = crate::events::Severity::Warn;
+        let warn = crate::report::events::Severity::Warn;
         assert_eq!(checks, [("accepted", true, warn), ("not_null", false, warn), ("unique", true, warn)]);
     }
 
@@ -378,7 +380,7 @@ mod tests {
         assert_eq!(task.materialization, None);
         assert_eq!(task.reason.as_deref(), Some("audit not_null failed"));
         assert_eq!(task.link.as_deref(), Some("http://debugger/a-0"));
-        assert_eq!((task.checks[0].passed, task.checks[0].severity), (false, crate::events::Severity::Error));
+        assert_eq!((task.checks[0].passed, task.checks[0].severity), (false, crate::report::events::Severity::Error));
     }
 
     #[test]

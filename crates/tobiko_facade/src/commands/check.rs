@@ -3,9 +3,9 @@
 use anyhow::Result;
 use tobiko_client::{Client, Run};
 
-use crate::exit::NotFound;
+use crate::exit_code::NotFound;
 use crate::manifest::Manifest;
-use crate::poll::newest;
+use crate::polling::runs::newest;
 
 /// Prints what was found out, line by line, by way of `line`.
 pub async fn check(client: &Client, base_url: &str, environment: &str, mut line: impl FnMut(&str)) -> Result<()> {

@@ -6,6 +6,8 @@ use serde::Serialize;
 use tobiko_client::{Client, Run, RunsQuery, Sort};
 
 use crate::manifest::Manifest;
+use crate::polling::runs::{newest, oldest_first};
+use crate::report::events::epoch;
 
 /// How many runs are told of at most; the rest is counted.
 const MOST: usize = 25;
@@ -65,18 +67,6 @@ pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Re
     })
 }
 
-/// The newest `limit` runs, oldest first.
-pub async fn newest(client: &Client, environment: &str, limit: usize) -> Result<Vec<Run>> {
-    let query = RunsQuery {
-        environment: Some(environment.to_owned()),
-        sort: Some(Sort::Desc),
-        limit: u32::try_from(limit).ok(),
-        ..RunsQuery::default()
-    };
-    let runs = client.runs(&query).await.context("cannot get the environment's runs")?;
-    Ok(oldest_first(runs))
-}
-
 struct Found {
     runs: Vec<Run>,
     since_known: bool,
@@ -119,16 +109,6 @@ fn those_after(mut runs: Vec<Run>, since: &str, seen_at: Option<Timestamp>) -> V
     runs
 }
 
-/// By start; runs without one keep their place at the end, as the newest.
-pub fn oldest_first(mut runs: Vec<Run>) -> Vec<Run> {
-    // The server's order is the other way round where starts are equal or missing.
-    if runs.len() > 1 && runs[0].start_at >= runs[runs.len() - 1].start_at {
-        runs.reverse();
-    }
-    runs.sort_by_key(|run| (run.start_at.is_none(), run.start_at));
-    runs
-}
-
 fn new_run(run: &Run) -> NewRun {
     NewRun {
         run_id: run.run_id.clone(),
@@ -141,11 +121,6 @@ fn new_run(run: &Run) -> NewRun {
     }
 }
 
-/// Unix seconds.
-pub fn epoch(at: Timestamp) -> f64 {
-    at.as_duration().as_secs_f64()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,13 +131,6 @@ mod tests {
 
     fn ids(runs: &[Run]) -> Vec<&str> {
         runs.iter().map(|run| run.run_id.as_str()).collect()
-    }
-
-    #[test]
-    fn answers_in_either_order_come_out_oldest_first() {
-        assert_eq!(ids(&oldest_first(vec![run("c", 3), run("b", 2), run("a", 1)])), ["a", "b", "c"]);
-        assert_eq!(ids(&oldest_first(vec![run("a", 1), run("b", 2)])), ["a", "b"]);
-        assert_eq!(ids(&oldest_first(vec![run("b", 1), run("a", 1)])), ["a", "b"]);
     }
 
     #[test]

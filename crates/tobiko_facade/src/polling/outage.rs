@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::events::{Event, Level};
-use crate::exit::sentence;
+use crate::exit_code::sentence;
 use crate::report::Reporter;
+use crate::report::events::{Event, Level};
 
 /// How long an outage may last, and how often to ask meanwhile.
 #[derive(Debug, Clone, Copy)]

@@ -2,13 +2,15 @@
 //! The only place where the cloud's names become Dagster's; no project, however odd, makes it fail, and the order in which the
 //! cloud lists things changes nothing.
 
+pub mod names;
+
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use tobiko_client::{Dag, DagNode, NodeType, SourceType};
 
-use crate::names::{check_name, digest, digest_of_json, distinct, key_parts, op_name, with_suffix};
-use crate::text::cut;
+use crate::report::truncate::cut;
+use names::{check_name, digest, digest_of_json, distinct, key_parts, op_name, with_suffix};
 
 /// Longest description that an asset carries, in bytes.
 const LONGEST_DESCRIPTION: usize = 16 * 1024;

@@ -249,7 +249,7 @@ mod tests {
     /// Every case that the public client's parser was asked about, where the table of them is at hand.
     #[test]
     fn parts_are_those_of_the_public_clients_parser() {
-        let table = include_str!("../testdata/table_names.json");
+        let table = include_str!("../../testdata/table_names.json");
         let cases: Vec<serde_json::Value> = serde_json::from_str(table).unwrap();
         assert!(cases.len() >= 100);
         for case in cases {

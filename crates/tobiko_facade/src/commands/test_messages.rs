@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 
 use crate::cli::TestMessagesArgs;
-use crate::events::{Done, DoneAs, Event};
 use crate::report::Reporter;
+use crate::report::events::{Done, DoneAs, Event};
 
 /// What a message takes without filler, about.
 const BARE: usize = 160;

@@ -12,12 +12,12 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
-use crate::exit::Usage;
-use crate::{settings, stop};
+use crate::exit_code::Usage;
+use crate::{config, shutdown};
 
 /// Serves until it is stopped. The first line on stdout is JSON: where the API and the token endpoint are.
 pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
-    let secret = settings::secret("TCLOUD_CLIENT_SECRET");
+    let secret = config::secret("TCLOUD_CLIENT_SECRET");
     let client = match (args.client_id.filter(|id| !id.is_empty()), secret) {
         (Some(id), Some(secret)) => Some((id, local_cloud::Secret::from(secret.expose().to_owned()))),
         (None, None) => None,
@@ -28,7 +28,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     };
     let is_open = client.is_none();
     let public_url =
-        args.public_url.as_deref().map(|url| settings::url("public URL", url, "--public-url")).transpose()?;
+        args.public_url.as_deref().map(|url| config::url("public URL", url, "--public-url")).transpose()?;
     let scenario = args.scenario.as_deref().map(local_cloud::Scenario::read).transpose();
     let scenario = scenario.map_err(|error| Usage::new(error.to_string()))?;
     let (database, _temporary) = database(args.database, scenario.is_some())?;
@@ -60,7 +60,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
         places["control_url"] = format!("http://{}", control.local_addr()?).into();
     }
     // Before anybody knows that it is there: whoever ends it then gets the clean end, too.
-    let stopped = stop::signalled()?;
+    let stopped = shutdown::signalled()?;
     writeln!(std::io::stdout(), "{places}")?;
     let _ = writeln!(
         std::io::stderr(),

@@ -7,14 +7,16 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tobiko_client::{Client, Evaluation, EvaluationsQuery, Sort};
 
-use crate::batches::Merged;
 use crate::cli::SyncArgs;
-use crate::events::{CheckResult, Done, DoneAs, Event, Level, Task};
-use crate::insist::Insistence;
 use crate::manifest::Manifest;
+use crate::polling::outage::Insistence;
 use crate::report::Reporter;
-use crate::tasks::{Places, materialization, task};
-use crate::verdict::{Ended, Outcome, Verdict, ended, error};
+use crate::report::events::{CheckResult, Done, DoneAs, Event, Level, Outcome, Task};
+use crate::run_state::asset_map::Places;
+use crate::run_state::evaluation_state::{Ended, ended, error};
+use crate::run_state::node_summary::Merged;
+use crate::run_state::task::{materialization, task};
+use crate::run_state::verdict::Verdict;
 
 /// How far back an evaluation that ended well is looked for.
 const HISTORY: u32 = 100;

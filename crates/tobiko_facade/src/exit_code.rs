@@ -94,3 +94,13 @@ pub fn sentence(error: &anyhow::Error) -> String {
     }
     parts.join(": ")
 }
+
+/// The reader of stdout is gone: a normal end, but for the channel to Dagster.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    if error.is::<ChannelBroken>() {
+        return false;
+    }
+    let kind =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}

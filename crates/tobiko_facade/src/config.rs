@@ -9,7 +9,7 @@ use tobiko_client::{Credentials, Limits, Secret, Settings, TCLOUD_TOOL_CLIENT_ID
 use url::Url;
 
 use crate::cli::CloudArgs;
-use crate::exit::Usage;
+use crate::exit_code::Usage;
 
 /// Where Tobiko Cloud gives out tokens.
 const TOKEN_URL: &str = "https://cloud.tobikodata.com/auth/token";

@@ -8,15 +8,15 @@ use jiff::Timestamp;
 use tobiko_client::{Client, Run};
 
 use crate::cli::MirrorArgs;
-use crate::events::{Done, DoneAs, Event, Level, RunFound};
-use crate::exit::NotFound;
-use crate::insist::Insistence;
+use crate::exit_code::NotFound;
 use crate::manifest::Manifest;
-use crate::pace::Pace;
-use crate::poll::newest;
+use crate::polling::outage::Insistence;
+use crate::polling::pace::Pace;
+use crate::polling::runs::newest;
 use crate::report::Reporter;
-use crate::verdict::how_it_ended;
-use crate::watcher::Watcher;
+use crate::report::events::{Done, DoneAs, Event, Level, RunFound};
+use crate::run_state::verdict::how_it_ended;
+use crate::run_state::watcher::Watcher;
 
 /// How many of the newest runs are looked through for the one that was the newest at some time.
 const RUNS_TO_CHOOSE_FROM: usize = 100;

@@ -1,12 +1,14 @@
 //! Telling what happened: to Dagster when Dagster launched this process, else to the person at the terminal.
 
+pub mod events;
 pub mod line;
 mod pipes;
 mod terminal;
+pub mod truncate;
 
 use anyhow::Result;
 
-use crate::events::Event;
+use events::Event;
 
 pub use pipes::Pipes;
 pub use terminal::Terminal;
@@ -27,7 +29,7 @@ impl Audience {
     pub fn find() -> Result<Self> {
         match Pipes::from_environment()? {
             Some(pipes) => Ok(Self::Dagster(Box::new(pipes))),
-            None => Ok(Self::Person(Terminal::new())),
+            None => Ok(Self::Person(Terminal::default())),
         }
     }
 

@@ -1,31 +1,11 @@
 //! The truth about a task: what the evaluations of one node in one remote run amount to. Pure; `docs/truth.md` has the table.
 //! Which nodes there are, and what has been told already, is the watcher's business.
 
-use tobiko_client::{Evaluation, Run, Status};
+use tobiko_client::Run;
 
-use crate::batches::Merged;
-
-/// What became of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Success,
-    Failure,
-    /// The scheduler had nothing to do for it.
-    NothingDue,
-    /// The run ended badly before the scheduler came to it.
-    Skipped,
-}
-
-impl Outcome {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::NothingDue => "nothing_due",
-            Self::Skipped => "skipped",
-        }
-    }
-}
+use super::evaluation_state::{Ended, error};
+use super::node_summary::Merged;
+use crate::report::events::Outcome;
 
 /// Where a task stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,46 +46,6 @@ pub enum Idle {
     /// It is no longer in the environment's DAG.
     Gone,
     No,
-}
-
-/// How one evaluation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    Well,
-    /// The scheduler found nothing to do.
-    Skipped,
-    Failed,
-    Stopped,
-    /// With an end, and a status that this version does not know.
-    Unclear,
-    Open,
-}
-
-/// How an evaluation stands, from its own record alone.
-pub fn ended(evaluation: &Evaluation) -> Ended {
-    if error(evaluation).is_some() {
-        return Ended::Failed;
-    }
-    match &evaluation.status {
-        Status::Success => Ended::Well,
-        Status::Skipped => Ended::Skipped,
-        Status::Failed => Ended::Failed,
-        Status::Preempted | Status::Aborted => Ended::Stopped,
-        Status::Scheduled | Status::InProgress | Status::Unknown(_) => match evaluation.end_at {
-            Some(_) => Ended::Unclear,
-            None => Ended::Open,
-        },
-    }
-}
-
-/// Whether an evaluation has begun; one that is only planned has not.
-pub fn started(evaluation: &Evaluation) -> bool {
-    evaluation.start_at.is_some() || evaluation.end_at.is_some() || evaluation.status != Status::Scheduled
-}
-
-/// The evaluation's error message, if it says anything.
-pub fn error(evaluation: &Evaluation) -> Option<&str> {
-    evaluation.error_message.as_deref().filter(|message| !message.trim().is_empty())
 }
 
 /// What `evaluations`, all those of one node in `run`, amount to.
@@ -184,7 +124,7 @@ pub fn how_it_ended(run: &Run) -> String {
 mod tests {
     use super::*;
     use crate::manifest::Manifest;
-    use crate::tasks::Places;
+    use crate::run_state::asset_map::Places;
     use crate::testing::{evaluation, run};
 
     #[track_caller]

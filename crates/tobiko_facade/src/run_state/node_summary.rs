@@ -7,9 +7,9 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use tobiko_client::{AuditEvaluation, Evaluation};
 
-use crate::events::{CheckResult, Severity};
-use crate::tasks::Places;
-use crate::verdict::{Ended, ended, started};
+use super::asset_map::Places;
+use super::evaluation_state::{Ended, ended, started};
+use crate::report::events::{CheckResult, Severity};
 
 /// Each evaluation once: an answer that changes while it is sent page by page may hold one twice. The ended one counts.
 #[derive(Default)]
