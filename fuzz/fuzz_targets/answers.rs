@@ -11,12 +11,17 @@ mod report {
 #[path = "../../crates/tobiko_facade/src/properties/sound.rs"]
 mod sound;
 
+// The executable's modules know the types under the client's name.
+extern crate tobiko_api as tobiko_client;
+
 use libfuzzer_sys::fuzz_target;
 use manifest::Manifest;
+use tobiko_api::records::{Record, RecordReader};
+use tobiko_api::{Dag, Evaluation, Run};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let (dags, runs, evaluations) = tobiko_client::read(text);
+    let (dags, runs, evaluations) = (list::<Dag>(text), list::<Run>(text), list::<Evaluation>(text));
     assert_eq!(dags.is_some(), runs.is_some());
     for dag in dags.into_iter().flatten() {
         let manifest = Manifest::new("prod", Some(&dag), None);
@@ -35,3 +40,20 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!evaluation.ended_well() || !evaluation.failed());
     }
 });
+
+/// What the client makes of an answer; `None`: it is no JSON. Read as a whole and in chunks: it must be the same.
+fn list<T: Record + PartialEq>(text: &str) -> Option<Vec<T>> {
+    let read = |length: usize| {
+        let mut reader = RecordReader::<T, Vec<T>>::new(Vec::new());
+        text.as_bytes().chunks(length).for_each(|chunk| reader.feed(chunk));
+        reader.end().ok()
+    };
+    let (whole, chunks) = (read(text.len().max(1)), read(1 + text.len() % 37));
+    assert_eq!(whole.is_some(), chunks.is_some(), "it depends on the chunks whether it is JSON");
+    let (whole, chunks) = (whole?, chunks?);
+    assert!(whole.list == chunks.list && whole.received == chunks.received);
+    assert!(whole.unrecognized == chunks.unrecognized);
+    assert!(whole.list.len() <= whole.received, "more records than items");
+    assert!(!whole.unrecognized || whole.received == 1, "an unrecognized object among others");
+    Some(whole.list)
+}

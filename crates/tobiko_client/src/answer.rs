@@ -2,13 +2,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tobiko_api::excerpt;
+use tobiko_api::records::{Broken, Record, RecordReader, Records};
 use url::Url;
 
 use crate::address::{same_origin, shown};
-use crate::body::{Broken, RecordReader, Records};
 use crate::error::Failure;
-use crate::lenient::Record;
-use crate::told::beginning;
 use crate::{Error, Secret};
 
 /// An answer with its whole body, whatever its status.
@@ -51,15 +50,15 @@ pub(crate) fn records<T: Record, C: Extend<T>>(
     };
     let beginning = body.beginning().to_vec();
     match body.end() {
-        Ok(records) if records.stranger => {
-            let seen = bearer.taken_out_of(&crate::told::beginning(&String::from_utf8_lossy(&beginning), 100));
+        Ok(records) if records.unrecognized => {
+            let seen = bearer.redacted(&tobiko_api::excerpt(&String::from_utf8_lossy(&beginning), 100));
             Err(not_the_api(&format!("JSON that is not {} ({seen})", T::KIND)))
         }
         Ok(records) => Ok(Meaning::Records(records)),
         Err(Broken::CutShort) if !is_html(&beginning) => {
             Err(Failure::Passing { url, reason: "its answer ended too early".to_owned(), wait: None })
         }
-        Err(_) => Err(not_the_api(&format!("{} instead of JSON", bearer.taken_out_of(&said(&beginning))))),
+        Err(_) => Err(not_the_api(&format!("{} instead of JSON", bearer.redacted(&said(&beginning))))),
     }
 }
 
@@ -67,7 +66,7 @@ pub(crate) fn records<T: Record, C: Extend<T>>(
 pub(crate) fn read<C>(answer: &Answer, asked: &Url, bearer: &Secret) -> Result<Meaning<C>, Failure> {
     let url = shown(&answer.url);
     let (status, body) = (answer.status, answer.body.as_slice());
-    let said = || bearer.taken_out_of(&said(body));
+    let said = || bearer.redacted(&said(body));
     if is_passing(status) {
         let reason = format!("it answered {status}: {}", said());
         return Err(Failure::Passing { url, reason, wait: answer.retry_after });
@@ -127,7 +126,7 @@ pub(crate) fn said(body: &[u8]) -> String {
     }
     if is_html(body) {
         return match title(&text) {
-            Some(title) => format!("an HTML page, \"{}\"", beginning(title, MOST_CHARS)),
+            Some(title) => format!("an HTML page, \"{}\"", excerpt(title, MOST_CHARS)),
             None => "an HTML page".to_owned(),
         };
     }
@@ -135,7 +134,7 @@ pub(crate) fn said(body: &[u8]) -> String {
         Ok(Value::Object(fields)) => fields.get("detail").map(one_line),
         _ => None,
     };
-    beginning(detail.as_deref().unwrap_or(&text), MOST_CHARS)
+    excerpt(detail.as_deref().unwrap_or(&text), MOST_CHARS)
 }
 
 /// `detail` is a text, or a list of objects whose `msg` says what is wrong with `loc`.
@@ -181,7 +180,7 @@ mod tests {
         let answer = Answer { status, url: Url::parse(from).unwrap(), retry_after: None, body: body.into() };
         let asked = Url::parse("https://h/x/api/v1/runs?limit=1").unwrap();
         match meaning_of(&answer, &asked) {
-            Ok(Meaning::Records(records)) => format!("{} of {}", records.list.len(), records.came),
+            Ok(Meaning::Records(records)) => format!("{} of {}", records.list.len(), records.received),
             Ok(Meaning::Nothing) => "nothing".to_owned(),
             Ok(Meaning::NewTokenNeeded(_)) => "new token".to_owned(),
             Err(Failure::Passing { reason, .. }) => format!("passing: {reason}"),

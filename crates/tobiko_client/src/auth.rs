@@ -1,13 +1,14 @@
 //! The bearer to send, by any of the three ways, and what to tell a user whose bearer is refused.
 use std::path::Path;
 
+use tobiko_api::warn::warn_once;
+
 use crate::address::{checked, shown};
 use crate::error::Failure;
 use crate::login_file::LoginFile;
 use crate::oauth::Endpoint;
 use crate::token::{Held, Token, TokenCache, now, still_good};
 use crate::token_file::{Owner, TokenFile};
-use crate::told::warn_once;
 use crate::{Credentials, Error, Secret, Settings};
 
 /// Who this client is, and its token.

@@ -5,16 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tobiko_api::records::{Record, RecordReader, Records};
+use tobiko_api::warn::warn_once;
 use url::Url;
 
 use crate::address::{call, checked, shown, with_limit};
 use crate::answer::{Meaning, brings_records, read, records};
 use crate::auth::Auth;
-use crate::body::{RecordReader, Records};
 use crate::error::Failure;
-use crate::lenient::Record;
 use crate::retry::retry;
-use crate::told::warn_once;
 use crate::transport::{answer, get, http_client, pieces};
 use crate::{Dag, Error, Evaluation, EvaluationsQuery, Limits, Run, RunsQuery, Secret, Settings};
 
@@ -147,7 +146,7 @@ impl Client {
         let mut found = self.records(first, collection).await?;
         let mut most = known.unwrap_or(DEFAULT_LIMIT);
         for larger in LARGER_LIMITS {
-            if found.came != most as usize {
+            if found.received != most as usize {
                 break;
             }
             if larger <= most {
@@ -160,7 +159,7 @@ impl Client {
                 again = self.records(with_limit(&url, MODEST_LIMIT), collection).await;
             }
             match again {
-                Ok(more) if more.came > most as usize => {
+                Ok(more) if more.received > most as usize => {
                     self.larger_limits().insert(name, asked_for);
                     (found, most) = (more, asked_for);
                 }
@@ -203,7 +202,7 @@ impl Client {
         loop {
             let said = match self.ask::<T, C>(url, &bearer.secret, collection).await? {
                 Meaning::Records(records) => return Ok(records),
-                Meaning::Nothing => return Ok(Records { list: collection(), came: 0, stranger: false }),
+                Meaning::Nothing => return Ok(Records { list: collection(), received: 0, unrecognized: false }),
                 Meaning::NewTokenNeeded(said) => said,
             };
             if bearer.is_last || bearers == MOST_BEARERS {

@@ -39,13 +39,10 @@
 mod client;
 mod query;
 mod settings;
-mod wire;
 
 // One call: its address, its retries, the exchange, what the answer means.
 mod address;
 mod answer;
-mod body;
-mod lenient;
 mod retry;
 mod transport;
 
@@ -59,12 +56,11 @@ mod token_file;
 
 // Used by all.
 mod error;
-mod secret;
-mod told;
 
 pub use client::Client;
 pub use error::Error;
 pub use query::{EvaluationsQuery, RunsQuery, Sort};
-pub use secret::Secret;
 pub use settings::{Credentials, Limits, Settings, TCLOUD_TOOL_CLIENT_ID};
-pub use wire::{AuditEvaluation, Dag, DagNode, Evaluation, NodeType, Run, SourceType, Status};
+pub use tobiko_api::{
+    AuditEvaluation, Dag, DagNode, Evaluation, Info, NodeType, Plan, Project, Run, Secret, SourceType, Status,
+};

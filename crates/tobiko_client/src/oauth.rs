@@ -11,12 +11,12 @@ use oauth2::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tobiko_api::excerpt;
 use url::Url;
 
 use crate::address::shown;
 use crate::answer::{Answer, is_passing, said};
 use crate::error::Failure;
-use crate::told::beginning;
 use crate::{Error, Secret, transport};
 
 /// When the answer does not say how long a token lives.
@@ -115,7 +115,7 @@ impl Endpoint {
         }
         let sent = [self.secret.as_ref(), refresh_token];
         Err(NotGranted(refusal(&answer, self.who(), |text| {
-            sent.into_iter().flatten().fold(text, |text, secret| secret.taken_out_of(&text))
+            sent.into_iter().flatten().fold(text, |text, secret| secret.redacted(&text))
         })))
     }
 
@@ -193,7 +193,7 @@ fn refusal(answer: &Answer, who: Who, clean: impl Fn(String) -> String) -> Failu
     };
     let code = error_in("error");
     let said = clean(match (&code, error_in("error_description")) {
-        (Some(code), Some(description)) => beginning(&format!("{code}, {description}"), 300),
+        (Some(code), Some(description)) => excerpt(&format!("{code}, {description}"), 300),
         (Some(code), None) => code.clone(),
         (None, _) => said(&answer.body),
     });
@@ -239,7 +239,7 @@ mod tests {
         fn check(who: Who, status: u16, body: &str, expected: &str) {
             let url = Url::parse("https://h/auth/token").unwrap();
             let answer = Answer { status, url, retry_after: None, body: body.into() };
-            let text = match refusal(&answer, who, |text| Secret::from("s3cret").taken_out_of(&text)) {
+            let text = match refusal(&answer, who, |text| Secret::from("s3cret").redacted(&text)) {
                 Failure::Passing { url, reason, .. } => format!("passing: {url} {reason}"),
                 Failure::Lasting(error) => error.to_string(),
             };

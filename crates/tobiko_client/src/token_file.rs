@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tobiko_api::warn::warn_once;
 
 use crate::token::Token;
-use crate::told::warn_once;
 use crate::{Secret, private_file};
 
 /// Where the token of one client lies.

@@ -18,6 +18,7 @@ pub fn run(status: &str) -> Run {
         error_message,
         status,
         link: Some("http://run".into()),
+        ..Run::default()
     }
 }
 

@@ -166,7 +166,7 @@ impl Story {
             end_at: over.then(|| at(self.ends_at)),
             status: Status::from(if over { self.status } else { "in_progress" }.to_owned()),
             error_message: self.message.filter(|_| over).map(str::to_owned),
-            link: None,
+            ..Run::default()
         }
     }
 

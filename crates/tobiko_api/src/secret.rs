@@ -11,8 +11,8 @@ impl Secret {
         &self.0
     }
 
-    /// `text` without this secret, for what a server says: some repeat what they were sent.
-    pub(crate) fn taken_out_of(&self, text: &str) -> String {
+    /// `text` with this secret replaced by `***`: some servers repeat in their errors what they were sent.
+    pub fn redacted(&self, text: &str) -> String {
         if self.0.is_empty() {
             return text.to_owned();
         }

@@ -7,19 +7,13 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::told::{beginning, warn_once};
-
-/// What a list is made of.
-pub(crate) trait Record: DeserializeOwned {
-    /// What a person calls it.
-    const KIND: &'static str;
-    /// It has what tells it from others; without that nothing can be done with it.
-    fn is_named(&self) -> bool;
-}
+use crate::excerpt;
+use crate::records::{Record, record};
+use crate::warn::warn_once;
 
 /// The records of a list inside a record; one object is a list of one, null is none.
 fn records<T: Record>(json: &str) -> Result<Vec<T>, serde_json::Error> {
@@ -42,22 +36,11 @@ fn records<T: Record>(json: &str) -> Result<Vec<T>, serde_json::Error> {
     }
 }
 
-/// One record, read as leniently as it takes.
-pub(crate) fn record<T: Record>(json: &str) -> Option<T> {
-    let why = match serde_json::from_str::<T>(json) {
-        Ok(record) if record.is_named() => return Some(record),
-        Ok(_) => "it has no name or id".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    warn_once(format!("left out {} that cannot be read ({why}): {}", T::KIND, beginning(json, 120)));
-    None
-}
-
 /// Field: a list of records inside a record.
 pub(crate) fn nested<'de, D: Deserializer<'de>, T: Record>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
     let mut list = records(raw.get()).unwrap_or_else(|_| {
-        warn_once(format!("expected a list of records ({}), got {}", T::KIND, beginning(raw.get(), 120)));
+        warn_once(format!("expected a list of records ({}), got {}", T::KIND, excerpt(raw.get(), 120)));
         Vec::new()
     });
     // There may be ten thousand such lists.
@@ -81,13 +64,21 @@ pub(crate) fn some_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
     Ok((!text.trim().is_empty()).then(|| text.into_owned()))
 }
 
+/// Field: a text, which may be empty, or none when it is null or missing.
+pub(crate) fn null_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok((!value.is_null()).then(|| text_of(value)))
+}
+
 /// Field: a list of texts; a single one is a list of one.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let texts = match Value::deserialize(deserializer)? {
-        Value::Array(values) => values.into_iter().map(text_of).collect(),
-        other => vec![text_of(other)],
-    };
-    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+    Ok(texts_of(Value::deserialize(deserializer)?))
+}
+
+/// Field: a list of texts, or none when it is null or missing.
+pub(crate) fn some_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok((!value.is_null()).then(|| texts_of(value)))
 }
 
 /// Field: a whole number, or none.
@@ -99,6 +90,21 @@ pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     })
 }
 
+/// Field: a number that counts something, or none.
+pub(crate) fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(integer(deserializer)?.and_then(|number| number.try_into().ok()))
+}
+
+/// Field: a count; missing is 0.
+pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(unsigned(deserializer)?.unwrap_or_default())
+}
+
+/// Field: true or false; what is neither is false.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(any_text(deserializer)?.eq_ignore_ascii_case("true"))
+}
+
 /// Field: a point in time, or none.
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = any_text(deserializer)?;
@@ -107,7 +113,7 @@ pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     }
     let time = point_in_time(&text);
     if time.is_none() {
-        warn_once(format!("a time that cannot be read counts as none: {}", beginning(&text, 60)));
+        warn_once(format!("a time that cannot be read counts as none: {}", excerpt(&text, 60)));
     }
     Ok(time)
 }
@@ -163,6 +169,14 @@ fn point_in_time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let without_zone = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
     text.parse().ok().or_else(without_zone)
+}
+
+fn texts_of(value: Value) -> Vec<String> {
+    let texts = match value {
+        Value::Array(values) => values.into_iter().map(text_of).collect(),
+        other => vec![text_of(other)],
+    };
+    texts.into_iter().filter(|text| !text.is_empty()).collect()
 }
 
 fn text_of(value: Value) -> String {

@@ -1,10 +1,12 @@
 //! Reads the records of a list while the answer comes in, so that a large one is never held as a whole.
 use std::marker::PhantomData;
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Error as JsonError};
 
-use crate::lenient::{Record, record};
+use crate::excerpt;
+use crate::warn::warn_once;
 
 /// So much of an answer is kept for saying what it was.
 const BEGINNING: usize = 4096;
@@ -12,28 +14,36 @@ const BEGINNING: usize = 4096;
 /// Byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What a list is made of.
+pub trait Record: DeserializeOwned {
+    /// What a person calls it.
+    const KIND: &'static str;
+    /// It has what tells it from others; without that nothing can be done with it.
+    fn is_named(&self) -> bool;
+}
+
 /// An answer that should be a list, its records put into a collection of the caller's.
 #[derive(Debug)]
-pub(crate) struct Records<C> {
+pub struct Records<C> {
     pub list: C,
-    /// How many came, those left out included.
-    pub came: usize,
+    /// How many received, those left out included.
+    pub received: usize,
     /// The answer was one object that is no such record: perhaps it was never meant to be one.
-    pub stranger: bool,
+    pub unrecognized: bool,
 }
 
 /// Why there are no records.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub enum Broken {
     CutShort,
     NoJson,
 }
 
 /// A list of records; one object is a list of one, null is none.
-pub(crate) struct RecordReader<T, C> {
+pub struct RecordReader<T, C> {
     /// What has come and is not read yet.
     rest: Vec<u8>,
-    /// Nothing is tried before so much has come: a record that comes in pieces is not read again for each.
+    /// Nothing is tried before so much has come: a record that comes in chunks is not read again for each.
     enough: usize,
     next: Next,
     is_broken: bool,
@@ -64,7 +74,7 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
             is_broken: false,
             beginning: Vec::new(),
             size: 0,
-            records: Records { list, came: 0, stranger: false },
+            records: Records { list, received: 0, unrecognized: false },
             record: PhantomData,
         }
     }
@@ -170,7 +180,7 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
                 record(raw)
             }
         };
-        self.records.came += 1;
+        self.records.received += 1;
         self.records.list.extend(found);
         Ok(Some(length))
     }
@@ -180,8 +190,8 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
         if self.rest.first() == Some(&b'{') {
             let raw: &RawValue = serde_json::from_slice(&self.rest).map_err(broken)?;
             let found = record(raw.get());
-            self.records.came = 1;
-            self.records.stranger = found.is_none();
+            self.records.received = 1;
+            self.records.unrecognized = found.is_none();
             self.records.list.extend(found);
             return Ok(());
         }
@@ -194,27 +204,38 @@ fn more(is_all: bool) -> Result<Option<usize>, Broken> {
     if is_all { Err(Broken::CutShort) } else { Ok(None) }
 }
 
+/// One record, read as leniently as it takes.
+pub fn record<T: Record>(json: &str) -> Option<T> {
+    let why = match serde_json::from_str::<T>(json) {
+        Ok(record) if record.is_named() => return Some(record),
+        Ok(_) => "it has no name or id".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    warn_once(format!("left out {} that cannot be read ({why}): {}", T::KIND, excerpt(json, 120)));
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Run;
 
-    /// The ids, how many came, and whether it was a stranger; read in pieces of so many bytes.
-    fn read(body: &[u8], pieces: usize) -> Result<(String, usize, bool), Broken> {
+    /// The ids, how many received, and whether it was a unrecognized; read in chunks of so many bytes.
+    fn read(body: &[u8], chunks: usize) -> Result<(String, usize, bool), Broken> {
         let mut reader = RecordReader::<Run, Vec<Run>>::new(Vec::new());
-        for piece in body.chunks(pieces) {
-            reader.feed(piece);
+        for chunk in body.chunks(chunks) {
+            reader.feed(chunk);
         }
         assert_eq!(reader.size(), body.len());
         let ids = |records: &Records<Vec<Run>>| records.list.iter().map(|run| run.run_id.clone()).collect::<Vec<_>>();
-        reader.end().map(|records| (ids(&records).join(" "), records.came, records.stranger))
+        reader.end().map(|records| (ids(&records).join(" "), records.received, records.unrecognized))
     }
 
     #[track_caller]
     fn check(body: &str, expected: Result<(&str, usize, bool), Broken>) {
-        let expected = expected.map(|(ids, came, stranger)| (ids.to_owned(), came, stranger));
-        for pieces in 1..=body.len().max(1) {
-            assert_eq!(read(body.as_bytes(), pieces), expected, "{body} in pieces of {pieces}");
+        let expected = expected.map(|(ids, received, unrecognized)| (ids.to_owned(), received, unrecognized));
+        for chunks in 1..=body.len().max(1) {
+            assert_eq!(read(body.as_bytes(), chunks), expected, "{body} in chunks of {chunks}");
         }
     }
 
@@ -255,6 +276,6 @@ mod tests {
             assert!(reader.rest.len() < 200);
         }
         reader.feed(br#"{"run_id":"the last"}]"#);
-        assert_eq!(reader.end().unwrap().came, 10_001);
+        assert_eq!(reader.end().unwrap().received, 10_001);
     }
 }

@@ -1,0 +1,72 @@
+//! The DAG of an environment.
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::lenient;
+use crate::records::Record;
+use crate::{NodeType, SourceType};
+
+/// The nodes of an environment, and when its scheduler runs them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dag {
+    #[serde(deserialize_with = "lenient::text")]
+    pub environment: String,
+    #[serde(deserialize_with = "lenient::time")]
+    pub start_at: Option<Timestamp>,
+    #[serde(deserialize_with = "lenient::integer")]
+    pub schedule_seconds: Option<i64>,
+    #[serde(deserialize_with = "lenient::some_text")]
+    pub schedule_cron: Option<String>,
+    #[serde(deserialize_with = "lenient::nested")]
+    pub nodes: Vec<DagNode>,
+    #[serde(deserialize_with = "lenient::some_text")]
+    pub link: Option<String>,
+}
+
+/// A model or a standalone audit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DagNode {
+    /// Fully qualified and quoted, as evaluations name it.
+    #[serde(deserialize_with = "lenient::text")]
+    pub name: String,
+    /// As the user wrote it.
+    #[serde(deserialize_with = "lenient::text")]
+    pub model_name: String,
+    #[serde(deserialize_with = "lenient::some_text")]
+    pub description: Option<String>,
+    pub source_type: SourceType,
+    #[serde(deserialize_with = "lenient::texts")]
+    pub tags: Vec<String>,
+    /// May name nodes that the DAG does not hold. For a standalone audit: what it checks.
+    #[serde(deserialize_with = "lenient::texts")]
+    pub parent_names: Vec<String>,
+    #[serde(deserialize_with = "lenient::texts")]
+    pub audit_names: Vec<String>,
+    #[serde(rename = "type")]
+    pub node_type: NodeType,
+    #[serde(deserialize_with = "lenient::some_text")]
+    pub link: Option<String>,
+}
+
+impl DagNode {
+    /// A standalone audit, which is no asset.
+    pub fn is_audit(&self) -> bool {
+        self.node_type == NodeType::Audit
+    }
+}
+
+impl Record for DagNode {
+    const KIND: &'static str = "a node";
+    fn is_named(&self) -> bool {
+        !self.name.is_empty()
+    }
+}
+
+impl Record for Dag {
+    const KIND: &'static str = "a DAG";
+    fn is_named(&self) -> bool {
+        !self.environment.is_empty() || !self.nodes.is_empty()
+    }
+}
