@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
-from scenario_side import ScriptedCloud
+from scripted_cloud import ScriptedCloud
 
 AUDITS_EACH = 2
 RUN = "finished-run"

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "dagster")]
+sys.path[:0] = [str(HERE.parent / "support")]
 
 import dagster as dg  # noqa: E402
 from accounts import MIRROR, SYNC, accounts  # noqa: E402
 from deployment import LOCATION, Deployment, Process  # noqa: E402
-from scenario_side import ScriptedCloud  # noqa: E402
+from scripted_cloud import ScriptedCloud  # noqa: E402
 
 CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-chaos"}
 # A mirror that breaks off is asked for again twice: the third attempt has to be left in peace.
@@ -146,7 +146,7 @@ class Chaos:
             if self.all_told():
                 self.new_run()
             self.strike_for(2)
-        self.cloud.no_faults()
+        self.cloud.clear_faults()
         say("no more trouble: the rest is mirrored in peace")
 
     def missing(self) -> list[Callable[[], bool]]:

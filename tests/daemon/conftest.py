@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "chaos")]
-
-from daemon_side import Stack  # noqa: E402
-from scenario_side import scripted_cloud  # noqa: E402
+from daemon_stack import Stack
+from scripted_cloud import scripted_cloud
 
 # Where a sensor stands that has seen the run called `...-0`.
 SEEN = '{{"version":1,"synced":true,"last":"{}-0"}}'

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from daemon_side import Run, Stack
+from daemon_stack import Run, Stack
 
 
 def one_at_a_time(runs: list[Run]) -> bool:
@@ -110,7 +110,7 @@ def test_an_outage_ends_the_tick_within_20_s_and_leaves_the_cursor_alone(stack: 
     # The poll takes 20 s at most, and a busy machine some to start it.
     assert 10 < tick["endTimestamp"] - tick["timestamp"] < 30
     assert json.loads(str(stack.cursor("outage")))["last"] == "outage-0"
-    stack.cloud.no_faults()
+    stack.cloud.clear_faults()
     stack.cloud.run(id="outage-1", environment="outage", task_s=0.1)
     stack.mirrored("outage", "outage-1")
 

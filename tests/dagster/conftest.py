@@ -13,10 +13,10 @@ from typing import Any, Callable
 
 import dagster as dg
 import pytest
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
-from plain_cloud import PlainCloud
-from scenario_side import ScriptedCloud, scripted_cloud
+from fake_cloud import FakeCloud
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud
+from scripted_cloud import ScriptedCloud, scripted_cloud
 
 SUPPORT = Path(__file__).parents[1] / "support"
 MEMORY = Path("/dev/shm")
@@ -72,7 +72,7 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 class Script:
-    """What the scripted executable plays; see scripted_facade.py."""
+    """What the scripted executable plays; see scripted_executable.py."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,10 +90,10 @@ class Script:
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(SUPPORT / "scripted_facade.py"))
+    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(SUPPORT / "scripted_executable.py"))
     monkeypatch.setenv("TCLOUD_BASE_URL", "http://cloud.test/project")
     path = tmp_path / "script.json"
-    monkeypatch.setenv("SCRIPTED_FACADE", str(path))
+    monkeypatch.setenv("SCRIPTED_EXECUTABLE", str(path))
     return Script(path)
 
 
@@ -134,9 +134,9 @@ def locked_cloud(executable: str, fast_folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def plain_cloud(executable: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainCloud]:
+def fake_cloud(executable: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCloud]:
     """A cloud that answers what the test gives it."""
-    with PlainCloud.pretended(monkeypatch) as cloud:
+    with FakeCloud.pretended(monkeypatch) as cloud:
         yield cloud
 
 

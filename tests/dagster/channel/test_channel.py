@@ -18,9 +18,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from cloud_side import Cloud, model, wait_until
-from dagster_side import SYNC, check_status, count, meanwhile, run_job
-from plain_cloud import PlainCloud
+from dagster_runs import SYNC, check_status, count, meanwhile, run_job
+from fake_cloud import FakeCloud
+from recorded_cloud import Cloud, model
+from waiting import wait_until
 
 from tobikodata.scheduler_facades.dagster._events.messages import Done, TaskStarted
 from tobikodata.scheduler_facades.dagster._launch import subprocess as subprocess_launcher
@@ -143,7 +144,7 @@ def test_2000_messages_reach_a_real_event_log(cloud: Cloud, load: Any, instance:
         assert check_status(instance, f"wh/s/{name}", "not_null") == "SUCCEEDED"
 
 
-def told_by(cloud: PlainCloud, messages: dict[str, Any], status: str = "failed") -> None:
+def told_by(cloud: FakeCloud, messages: dict[str, Any], status: str = "failed") -> None:
     """One run in which every node of `messages` failed with its message; None is a success."""
     cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": name} for name in messages]}
     cloud.runs = [
@@ -165,7 +166,7 @@ def told_by(cloud: PlainCloud, messages: dict[str, Any], status: str = "failed")
 
 
 def test_long_texts_are_cut_at_a_character_and_many_audits_all_come(
-    plain_cloud: PlainCloud, load: Any, instance: Any
+    fake_cloud: FakeCloud, load: Any, instance: Any
 ) -> None:
     messages = {
         "megabyte": f"it began {'x' * 1_000_000} it ended",
@@ -173,9 +174,9 @@ def test_long_texts_are_cut_at_a_character_and_many_audits_all_come(
         "quotes": "(" + '"' * 500_000 + ")",
         "audited": None,
     }
-    told_by(plain_cloud, messages)
+    told_by(fake_cloud, messages)
     audits = [{"name": f"audit_{n}", "status": "success" if n else "failed"} for n in range(500)]
-    plain_cloud.evaluations[-1]["audits"] = audits
+    fake_cloud.evaluations[-1]["audits"] = audits
     result = run_job(load(), instance)
     assert result.status == "FAILURE"
     assert result.steps() == {name: "success" if name == "audited" else "failure" for name in messages}
@@ -323,10 +324,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_messages_need_no_room_on_a_disk(
-    plain_cloud: PlainCloud, load: Any, instance: Any, full_disk: Path, monkeypatch: Any
+    fake_cloud: FakeCloud, load: Any, instance: Any, full_disk: Path, monkeypatch: Any
 ) -> None:
     """60 messages of 15 KiB are more than there is room for where temporary files are."""
-    told_by(plain_cloud, {f"m{n:03}": "x" * 20_000 for n in range(60)})
+    told_by(fake_cloud, {f"m{n:03}": "x" * 20_000 for n in range(60)})
     monkeypatch.setattr(tempfile, "tempdir", str(full_disk))
     result = run_job(load(), instance)
     assert len(result.steps()) == 60
@@ -335,10 +336,10 @@ def test_messages_need_no_room_on_a_disk(
 
 
 def test_a_disk_without_any_room_fails_the_run(
-    plain_cloud: PlainCloud, load: Any, instance: Any, full_disk: Path, monkeypatch: Any
+    fake_cloud: FakeCloud, load: Any, instance: Any, full_disk: Path, monkeypatch: Any
 ) -> None:
     """What the executable is told of the run is a file."""
-    told_by(plain_cloud, {"a": None}, status="success")
+    told_by(fake_cloud, {"a": None}, status="success")
     definitions = load()
     with (full_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while filler.write(b"x" * 4096):
@@ -353,7 +354,7 @@ def test_a_disk_without_any_room_fails_the_run(
 WORKER = """
 import os
 import dagster as dg
-from dagster_side import run_job
+from dagster_runs import run_job
 from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
 definitions = SQLMeshEnterpriseDagster(url=os.environ["TCLOUD_BASE_URL"]).create_definitions()
 with dg.DagsterInstance.get() as instance:

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import scripts as s
+import scripted_messages as s
 
 from tobikodata.scheduler_facades.dagster._events.messages import (
     Assembler,

@@ -10,14 +10,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import scripts as s
+import scripted_messages as s
 from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from dagster._core.definitions.reconstruct import (
     initialize_repository_def_from_pointer,
     reconstruct_repository_def_from_pointer,
 )
-from dagster_side import MIRROR, SYNC
+from dagster_runs import MIRROR, SYNC
 
 from tobikodata.scheduler_facades.dagster import (
     ENVIRONMENT_TAG,

@@ -10,13 +10,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from cloud_side import Cloud, event, iso
 from dagster._core.remote_representation.external_data import RepositorySnap
-from dagster_side import Result, run_job
-from graphql_side import ask
+from dagster_pages import ask
+from dagster_runs import Result, run_job
+from fake_cloud import FakeCloud
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from plain_cloud import PlainCloud
+from recorded_cloud import Cloud, event, iso
 
 Nodes = list[dict[str, Any]]
 TIME = "2024-05-01T02:00:00+00:00"
@@ -337,10 +337,10 @@ ODD_ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("oddity", ODD_ANSWERS)
-def test_an_odd_answer_loads_and_mirrors(oddity: str, plain_cloud: PlainCloud, load: Any, instance: Any) -> None:
-    plain_cloud.dags["prod"] = {"nodes": ODD_ANSWERS[oddity]}
-    plain_cloud.runs = [{"run_id": "r1", "status": "success"}]
-    plain_cloud.evaluations = [
+def test_an_odd_answer_loads_and_mirrors(oddity: str, fake_cloud: FakeCloud, load: Any, instance: Any) -> None:
+    fake_cloud.dags["prod"] = {"nodes": ODD_ANSWERS[oddity]}
+    fake_cloud.runs = [{"run_id": "r1", "status": "success"}]
+    fake_cloud.evaluations = [
         {"evaluation_id": f"r1-{name}", "run_id": "r1", "node_name": name, "status": "success", "end_at": TIME}
         for name in "abc"
     ]
@@ -348,7 +348,7 @@ def test_an_odd_answer_loads_and_mirrors(oddity: str, plain_cloud: PlainCloud, l
     load_as_a_code_server(definitions)
     assert {"/".join(key.path) for key in _specs(definitions)} == set("abc")
     for job in ("sync", "mirror_run"):
-        plain_cloud.evaluations[0]["evaluation_id"] = f"{job}-a"
+        fake_cloud.evaluations[0]["evaluation_id"] = f"{job}-a"
         result = run_job(definitions, instance, f"tobiko_cloud_{job}_prod")
         assert result.success, result.run_failure()
         assert "a" in result.materializations()
@@ -356,9 +356,9 @@ def test_an_odd_answer_loads_and_mirrors(oddity: str, plain_cloud: PlainCloud, l
 
 
 @pytest.mark.parametrize("dag", [{}, {"nodes": None}, {"environment": "prod"}, {"nodes": {}}])
-def test_a_project_without_nodes_loads_and_mirrors(dag: Any, plain_cloud: PlainCloud, load: Any, instance: Any) -> None:
-    plain_cloud.dags["prod"] = {"environment": "prod", **dag}
-    plain_cloud.runs = [{"run_id": "r1", "status": "success"}]
+def test_a_project_without_nodes_loads_and_mirrors(dag: Any, fake_cloud: FakeCloud, load: Any, instance: Any) -> None:
+    fake_cloud.dags["prod"] = {"environment": "prod", **dag}
+    fake_cloud.runs = [{"run_id": "r1", "status": "success"}]
     definitions = load()
     load_as_a_code_server(definitions)
     for job in ("sync", "mirror_run"):

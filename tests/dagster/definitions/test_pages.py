@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_side import Cloud, model, standalone
-from dagster_side import run_job
-from graphql_side import ask
+from dagster_pages import ask
+from dagster_runs import run_job
+from recorded_cloud import Cloud, model, standalone
 
 PAGES = """
 query ($key: AssetKeyInput!, $run: ID!) {

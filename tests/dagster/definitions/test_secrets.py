@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model, wait_until
-from dagster_side import SYNC, run_job
-from graphql_side import ask
+from dagster_pages import ask
+from dagster_runs import SYNC, run_job
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
+from waiting import wait_until
 
 FACADE = {"oauth_client_id": CLIENT_ID, "oauth_client_secret": CLIENT_SECRET}
 

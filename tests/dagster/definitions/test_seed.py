@@ -9,8 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model
-from dagster_side import MIRROR, run_job
+from dagster_runs import MIRROR, run_job
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
 
 DEFINITIONS = """
 from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster

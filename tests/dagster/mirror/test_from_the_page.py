@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from cloud_side import Cloud, model, wait_until
-from dagster_side import MIRROR, Result, steps_with
-from graphql_side import Ask, pages
+from dagster_pages import Ask, pages
+from dagster_runs import MIRROR, Result, steps_with
+from recorded_cloud import Cloud, model
+from waiting import wait_until
 
 LAUNCH = """
 mutation ($job: String!) { launchRun(executionParams: {

@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 import pytest
-from cloud_side import Cloud, model, wait_until
-from dagster_side import MIRROR, check_status, run_job, steps_with
+from dagster_runs import MIRROR, check_status, run_job, steps_with
+from recorded_cloud import Cloud, model
+from waiting import wait_until
 
 POLL_S = 0.5
 # What Dagster may need to write, on a machine that does other things too.

@@ -11,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import scripts as s
-from cloud_side import wait_until
-from dagster_side import check_status, count, latest, run_in_process, run_job
+import scripted_messages as s
+from dagster_runs import check_status, count, latest, run_in_process, run_job
+from waiting import wait_until
 
 CHAIN = s.manifest(s.node("a"), s.node("b", "a"), s.node("c", "b"))
 
@@ -229,7 +229,7 @@ def test_an_executable_that_dies_before_it_opens_is_named(definitions: Any, scri
     result = run_job(definitions(CHAIN), instance)
     assert result.status == "FAILURE"
     failure = result.run_failure()
-    assert "scripted_facade.py" in failure
+    assert "scripted_executable.py" in failure
     assert "127" in failure
     assert "libssl not found" in failure
 

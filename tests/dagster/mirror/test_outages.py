@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from dagster_side import Result, check_status, run_job
-from scenario_side import ScriptedCloud, scripted_cloud
+from dagster_runs import Result, check_status, run_job
+from scripted_cloud import ScriptedCloud, scripted_cloud
 
 GENERATED = {"models": 12, "layers": 3, "audits_each": 1}
 FAILING = "lake.layer_2.model_06"

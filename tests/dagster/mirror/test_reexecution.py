@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import scripts as s
-from cloud_side import Cloud, model, wait_until
-from dagster_side import EACH_EXECUTOR, MIRROR, Result, count, latest, run_job
+import scripted_messages as s
+from dagster_runs import EACH_EXECUTOR, MIRROR, Result, count, latest, run_job
+from recorded_cloud import Cloud, model
+from waiting import wait_until
 
 
 def mirror_job() -> dg.JobDefinition:

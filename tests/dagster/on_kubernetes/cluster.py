@@ -14,7 +14,7 @@ from typing import Any
 
 import kubernetes
 from api_server import ApiServer
-from cloud_side import wait_until
+from waiting import wait_until
 
 SECRET = "tobiko-cloud"
 REAL = os.environ.get("KUBECONFIG_TEST")

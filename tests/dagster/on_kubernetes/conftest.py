@@ -9,8 +9,8 @@ from typing import Any, Callable
 
 import pytest
 from api_server import ApiServer
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud
 from cluster import REAL, Cluster
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud
 
 IMAGE = "tobiko-facade:test"
 

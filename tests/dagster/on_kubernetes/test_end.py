@@ -14,10 +14,11 @@ from typing import Any
 import dagster as dg
 import pytest
 from api_server import ApiServer
-from cloud_side import Cloud, model, wait_until
 from cluster import Cluster
-from dagster_side import Result, run_job
+from dagster_runs import Result, run_job
 from kubelet import may_unshare
+from recorded_cloud import Cloud, model
+from waiting import wait_until
 
 
 @pytest.fixture

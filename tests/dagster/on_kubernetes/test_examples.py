@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from api_server import EXAMPLES, ROLE
-from cloud_side import Cloud, model
+from recorded_cloud import Cloud, model
 
 
 def test_the_code_location_loads_and_asks_for_pods(cloud: Cloud) -> None:

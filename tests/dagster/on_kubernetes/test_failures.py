@@ -11,9 +11,9 @@ from typing import Any, Callable
 
 import pytest
 from api_server import ApiServer
-from cloud_side import Cloud, model
 from cluster import Cluster
-from dagster_side import SYNC, Result, run_job
+from dagster_runs import SYNC, Result, run_job
+from recorded_cloud import Cloud, model
 
 from tobikodata.scheduler_facades.dagster._kubernetes import pod_client
 
@@ -68,7 +68,8 @@ def test_a_missing_secret(load_on: Any, instance: Any, cluster: Cluster) -> None
 def test_a_secret_that_comes_in_time_is_waited_for(
     project: Cloud, load_on: Any, instance: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cloud_side import CLIENT_ID, CLIENT_SECRET, wait_until
+    from recorded_cloud import CLIENT_ID, CLIENT_SECRET
+    from waiting import wait_until
 
     monkeypatch.setattr(pod_client, "STUCK_LIMIT_S", 20)
     cluster.no_secret()

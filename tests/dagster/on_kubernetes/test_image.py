@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model
 from kubelet import may_unshare
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
 
 PROJECT = Path(__file__).parents[3]
 SETUP = PROJECT / "setup" / "image"

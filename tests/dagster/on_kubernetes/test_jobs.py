@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from api_server import ApiServer
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model, wait_until
 from cluster import Cluster
-from dagster_side import SYNC, check_status, run_in_process, run_job
+from dagster_runs import SYNC, check_status, run_in_process, run_job
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
+from waiting import wait_until
 
 
 def test_a_mirror_streams(kube_cloud: Cloud, load_on: Any, instance: Any) -> None:

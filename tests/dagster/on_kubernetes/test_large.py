@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_side import CLIENT_ID, CLIENT_SECRET, Cloud, model
 from cluster import REAL, Cluster
-from dagster_side import run_job
+from dagster_runs import run_job
 from memory_side import in_memory
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
 
 COUNT = int(os.environ.get("COUNT", "1000"))
 IMAGE = "tobiko-facade:test"

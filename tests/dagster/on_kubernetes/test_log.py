@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from api_server import ApiServer
-from cloud_side import Cloud, model
 from cluster import Cluster
 from container_log import ContainerLog
-from dagster_side import run_job
+from dagster_runs import run_job
 from kubelet import now
+from recorded_cloud import Cloud, model
 
 from tobikodata.scheduler_facades.dagster._events.messages import TaskStarted
 from tobikodata.scheduler_facades.dagster._kubernetes import pod_reader

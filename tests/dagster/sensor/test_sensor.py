@@ -13,9 +13,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import scripts as s
-from cloud_side import Cloud, model
-from dagster_side import MIRROR, SYNC, Result, run_job
+import scripted_messages as s
+from dagster_runs import MIRROR, SYNC, Result, run_job
+from recorded_cloud import Cloud, model
 
 try:
     from dagster._core.remote_origin import GrpcServerCodeLocationOrigin  # newer ones

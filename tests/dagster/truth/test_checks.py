@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import scripts as s
-from cloud_side import Cloud, model, standalone
-from dagster_side import Result, check_metadata, check_status, run_job
+import scripted_messages as s
+from dagster_runs import Result, check_metadata, check_status, run_job
+from recorded_cloud import Cloud, model, standalone
 
 
 def execute(defs: dg.Definitions, instance: Any, *names: str, key: str = "wh/s/a") -> Result:

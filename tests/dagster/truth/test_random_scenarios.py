@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import random_scenarios
-from dagster_side import Result, run_in_process, run_job
-from scenario_side import ScriptedCloud, scripted_cloud
+from dagster_runs import Result, run_in_process, run_job
+from scripted_cloud import ScriptedCloud, scripted_cloud
 from truth_model import Model, Told, end_of, run_ended_well, shown, steps
 
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1"))
@@ -47,7 +47,7 @@ def play(seed: int, cloud: ScriptedCloud, load: Any, instance: Any) -> None:
     live = chance.random() < 0.4
     elsewhere = not live and chance.random() < 0.25
     cloud.environment(name, nodes)
-    cloud.no_faults()
+    cloud.clear_faults()
     if chance.random() < 0.5:
         cloud.fault({"alter": chance.sample(ODD_ANSWERS, chance.randint(1, 3))})
     defs = load(environment=name)

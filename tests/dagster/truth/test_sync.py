@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import scripts as s
-from cloud_side import Cloud, model, standalone
-from dagster_side import SYNC, check_metadata, check_status, count, latest, run_in_process, run_job
+import scripted_messages as s
+from dagster_runs import SYNC, check_metadata, check_status, count, latest, run_in_process, run_job
+from recorded_cloud import Cloud, model, standalone
 
 FULL = {"ops": {"populate_asset_info": {"config": {"full": True}}}}
 

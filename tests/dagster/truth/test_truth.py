@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-from cloud_side import Cloud, RemoteRun, model, standalone
-from dagster_side import EACH_EXECUTOR, check_metadata, check_status, run_in_process, run_job
-from plain_cloud import PlainCloud
+from dagster_runs import EACH_EXECUTOR, check_metadata, check_status, run_in_process, run_job
+from fake_cloud import FakeCloud
+from recorded_cloud import Cloud, RemoteRun, model, standalone
 
 STEP = "wh_s_a"
 TIME = "2024-05-01T02:00:00+00:00"
@@ -190,13 +190,13 @@ def test_what_is_not_due_is_no_victim_of_a_crash(
 @EACH_EXECUTOR
 @pytest.mark.parametrize(("status", "outcome"), [("success", "success"), ("failed", "failure"), ("lost", "failure")])
 def test_an_unknown_status_is_judged_by_how_the_run_ended(
-    plain_cloud: PlainCloud, load: Any, instance: Any, run_it: Any, status: str, outcome: str
+    fake_cloud: FakeCloud, load: Any, instance: Any, run_it: Any, status: str, outcome: str
 ) -> None:
-    plain_cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": "a", "audit_names": ["x"]}]}
-    plain_cloud.runs = [{"run_id": "r1", "status": status, "end_at": TIME}]
+    fake_cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": "a", "audit_names": ["x"]}]}
+    fake_cloud.runs = [{"run_id": "r1", "status": status, "end_at": TIME}]
     audits = [{"name": "x", "status": "failed"}]
     evaluation = {"evaluation_id": "e", "run_id": "r1", "node_name": "a", "status": "cached", "end_at": TIME}
-    plain_cloud.evaluations = [{**evaluation, "audits": audits}]
+    fake_cloud.evaluations = [{**evaluation, "audits": audits}]
     result = run_it(load(), instance)
     assert result.steps() == {"a": outcome}
     assert result.materializations() == {}
@@ -236,9 +236,9 @@ def test_of_several_batches_no_audit_is_lost_and_the_blocking_one_stands_above_a
 
 
 @EACH_EXECUTOR
-def test_what_an_answer_may_lack_is_not_missed(plain_cloud: PlainCloud, load: Any, instance: Any, run_it: Any) -> None:
+def test_what_an_answer_may_lack_is_not_missed(fake_cloud: FakeCloud, load: Any, instance: Any, run_it: Any) -> None:
     """Null execution times, times without a zone, null descriptions, no optional fields, a message on a success."""
-    plain_cloud.dags["prod"] = {
+    fake_cloud.dags["prod"] = {
         "environment": "prod",
         "nodes": [
             {"name": "a", "type": "model", "source_type": "sql", "description": None, "audit_names": ["x"]},
@@ -246,9 +246,9 @@ def test_what_an_answer_may_lack_is_not_missed(plain_cloud: PlainCloud, load: An
             {"name": "but", "description": None},
         ],
     }
-    plain_cloud.runs = [{"run_id": "r1", "environment": "prod", "status": "failed", "error_message": None}]
+    fake_cloud.runs = [{"run_id": "r1", "environment": "prod", "status": "failed", "error_message": None}]
     audit = {"name": "x", "status": "success", "execution_time": None, "interval_start": None, "interval_end": None}
-    plain_cloud.evaluations = [
+    fake_cloud.evaluations = [
         {
             "evaluation_id": "e-a",
             "run_id": "r1",

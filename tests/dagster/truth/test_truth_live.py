@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_side import Cloud, model, wait_until
-from dagster_side import EACH_EXECUTOR, MIRROR, SYNC, Result, meanwhile, run_job, steps_with
-from scenario_side import ScriptedCloud
+from dagster_runs import EACH_EXECUTOR, MIRROR, SYNC, Result, meanwhile, run_job, steps_with
+from recorded_cloud import Cloud, model
+from scripted_cloud import ScriptedCloud
+from waiting import wait_until
 
 
 def looks(cloud: ScriptedCloud) -> int:

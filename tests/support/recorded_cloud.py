@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-import urllib.error
 import urllib.request
 import uuid
 from datetime import datetime, timezone
@@ -212,14 +210,3 @@ def event(kind: str, at: float, **fields: Any) -> dict[str, Any]:
 
 def iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, tz=timezone.utc).isoformat()
-
-
-def wait_until(fact: Any, limit_s: float = 30.0) -> Any:
-    """Waits for a fact to be true, and returns it."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        found = fact()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)

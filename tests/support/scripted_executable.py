@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plays `tobiko-facade` from a script, for what the real one never does: channels that break, odd orders.
 
-SCRIPTED_FACADE names a JSON file: {"definitions": {}, "poll": {}, "mirror": [step...], "sync": [step...]}.
+SCRIPTED_EXECUTABLE names a JSON file: {"definitions": {}, "poll": {}, "mirror": [step...], "sync": [step...]}.
 Steps: {"send": message}, {"raw": text}, {"sleep": seconds}, {"wait_for": file}, {"stderr": text},
 {"stdout": text}, {"stubborn": true} (ignore SIGINT), {"exit": code}. Under `definitions` and `poll`: an
 object to print, or {"error": text, "exit": code, "sleep": seconds}.
@@ -19,7 +19,7 @@ import zlib
 
 
 def main() -> int:
-    path = os.environ["SCRIPTED_FACADE"]
+    path = os.environ["SCRIPTED_EXECUTABLE"]
     with open(path) as file:
         script = json.load(file)
     command = sys.argv[1]

@@ -70,7 +70,7 @@ class ScriptedCloud:
     def fault(self, do: Any, **rule: Any) -> None:
         self.order("faults", {"do": do, **rule})
 
-    def no_faults(self) -> None:
+    def clear_faults(self) -> None:
         request = urllib.request.Request(f"{self.control_url}/control/faults", method="DELETE")
         OPENER.open(request, timeout=30).close()
 

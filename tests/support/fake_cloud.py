@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 
-class PlainCloud:
+class FakeCloud:
     """Dags by environment; runs, newest first; evaluations, oldest first. All of it may be changed at any time."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class PlainCloud:
 
     @classmethod
     @contextmanager
-    def pretended(cls, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainCloud]:
+    def pretended(cls, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCloud]:
         """Serves, and is what the environment names."""
         cloud = cls()
         monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)

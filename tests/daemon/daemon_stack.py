@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import dagster as dg
 from deployment import LOCATION, Deployment
-from scenario_side import ScriptedCloud
+from scripted_cloud import ScriptedCloud
 
 HERE = Path(__file__).parent
 # Several sensors at once, as deployments with many have it: a tick that takes long holds none of the others up.
