@@ -22,8 +22,10 @@ pub(crate) struct Answer {
 /// An answer that is not a failure.
 pub(crate) enum Meaning<C> {
     Records(Records<C>),
+    /// There is nothing to say (204).
+    Empty,
     /// The API knows no such thing (404).
-    Nothing,
+    NotFound,
     /// The bearer is not taken (any more), and what was said of that.
     NewTokenNeeded(String),
 }
@@ -41,7 +43,7 @@ pub(crate) fn records<T: Record, C: Extend<T>>(
     bearer: &Secret,
 ) -> Result<Meaning<C>, Failure> {
     if status == 204 && body.size() == 0 {
-        return Ok(Meaning::Nothing);
+        return Ok(Meaning::Empty);
     }
     let url = shown(url);
     let not_the_api = |what: &str| -> Failure {
@@ -87,7 +89,7 @@ pub(crate) fn read<C>(answer: &Answer, asked: &Url, bearer: &Secret) -> Result<M
             );
             Err(Error::NotLetIn { url, reason }.into())
         }
-        404 if is_an_api_s_404(body) => Ok(Meaning::Nothing),
+        404 if is_an_api_s_404(body) => Ok(Meaning::NotFound),
         404 => not_the_api(url, format!("answers 404 with {}, not as the API does: check TCLOUD_BASE_URL", said())),
         300..=399 => not_the_api(url, format!("answers {status} and leads nowhere: check TCLOUD_BASE_URL")),
         _ if is_html(body) => not_the_api(url, format!("answers {status} with {}: check TCLOUD_BASE_URL", said())),
@@ -181,7 +183,8 @@ mod tests {
         let asked = Url::parse("https://h/x/api/v1/runs?limit=1").unwrap();
         match meaning_of(&answer, &asked) {
             Ok(Meaning::Records(records)) => format!("{} of {}", records.list.len(), records.received),
-            Ok(Meaning::Nothing) => "nothing".to_owned(),
+            Ok(Meaning::Empty) => "empty".to_owned(),
+            Ok(Meaning::NotFound) => "not found".to_owned(),
             Ok(Meaning::NewTokenNeeded(_)) => "new token".to_owned(),
             Err(Failure::Passing { reason, .. }) => format!("passing: {reason}"),
             Err(Failure::Lasting(error)) => error.to_string(),
@@ -198,7 +201,7 @@ mod tests {
         check(200, r#"{"run_id":"1"}"#, "1 of 1");
         check(200, "\u{feff} [] ", "0 of 0");
         check(200, "null", "0 of 0");
-        check(204, "", "nothing");
+        check(204, "", "empty");
         check(200, r#"[{"run_id":"1"},{"nothing":2},3,null,[],"x"]"#, "1 of 6");
         check(200, "", "passing: its answer ended too early");
         check(200, r#"[{"run_id":"1"},"#, "passing: its answer ended too early");
@@ -223,9 +226,9 @@ mod tests {
                 "{BASE} refuses access (403: no, ***): check that these credentials may use the project in TCLOUD_BASE_URL"
             ),
         );
-        check(404, r#"{"detail":"Not Found"}"#, "nothing");
-        check(404, "", "nothing");
-        check(404, " {} ", "nothing");
+        check(404, r#"{"detail":"Not Found"}"#, "not found");
+        check(404, "", "not found");
+        check(404, " {} ", "not found");
         check(
             404,
             "<h1>Not Found</h1>",

@@ -59,7 +59,7 @@ mod error;
 
 pub use client::Client;
 pub use error::Error;
-pub use query::{EvaluationsQuery, RunsQuery, Sort};
+pub use query::{EvaluationsQuery, PlansQuery, RunsQuery, Sort};
 pub use settings::{Credentials, Limits, Settings, TCLOUD_TOOL_CLIENT_ID};
 pub use tobiko_api::{
     AuditEvaluation, Dag, DagNode, Evaluation, Info, NodeType, Plan, Project, Run, Secret, SourceType, Status,

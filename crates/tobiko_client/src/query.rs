@@ -1,4 +1,4 @@
-//! What can be asked of the two list calls. What is `None` is left out of the request.
+//! The parameters of the list calls. What is `None` is left out of the request.
 
 /// Order of a list by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// The word that the API uses.
+    /// The value that the API uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Sort::Asc => "asc",
@@ -42,4 +42,16 @@ pub struct EvaluationsQuery {
     pub sort: Option<Sort>,
     /// Without it: all.
     pub limit: Option<u32>,
+}
+
+/// For [`crate::Client::plans`]: the plans of an environment that have ended, in the order in which they ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlansQuery {
+    pub environment: String,
+    /// Those with a larger `seq` than this.
+    pub since_seq: Option<u64>,
+    /// The API sends 100 when it is left out.
+    pub limit: Option<u32>,
+    /// Ascending when it is left out.
+    pub sort: Option<Sort>,
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use reqwest::{Method, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -25,7 +25,7 @@ const MOST_REDIRECTS: usize = 10;
 /// A token, a page of a proxy's, what an error says.
 const LONGEST_BODY: usize = 1 << 20;
 
-/// One client for all calls, so that connections are used again. It follows no redirects by itself, see [`get`].
+/// One client for all calls, so that connections are used again. It follows no redirects by itself, see [`send`].
 pub(crate) fn http_client(ca_file: Option<&Path>, limits: &Limits) -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls(ca_file)?)
@@ -71,15 +71,20 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Gets `asked`, following redirects; the body is still to come. The bearer goes to the scheme, host and port of `asked` and nowhere
+/// Sends a request for `asked`, following redirects; the body is still to come. The bearer goes to the scheme, host and port of `asked` and nowhere
 /// else. (reqwest drops it on the step to another host, but sends it again when that host redirects to itself.)
-pub(crate) async fn get(client: &reqwest::Client, asked: &Url, bearer: &Secret) -> Result<Response, Failure> {
+pub(crate) async fn send(
+    client: &reqwest::Client,
+    method: &Method,
+    asked: &Url,
+    bearer: &Secret,
+) -> Result<Response, Failure> {
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
         .map_err(|_| Error::Settings("the token holds characters that cannot be sent".to_owned()))?;
     authorization.set_sensitive(true);
     let mut url = asked.clone();
     for _ in 0..=MOST_REDIRECTS {
-        let mut request = client.get(url.clone());
+        let mut request = client.request(method.clone(), url.clone());
         if same_origin(&url, asked) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }

@@ -10,6 +10,7 @@ mod wire_tap;
 mod calls;
 mod faults;
 mod limits;
+mod local_cloud;
 mod login;
 mod network;
 mod redirects;
