@@ -16,11 +16,11 @@
 //! Modules, in reading order:
 mod api; // the endpoints
 mod event; // what the recorder sends
+mod handle; // a local cloud without its listener
 mod ingest; // events -> rows
 mod links; // the URLs of the pages
 mod moment; // points in time: on the wire, in the database, on a page
 mod pages; // HTML
-mod scenario; // the same server with runs and faults on a time line
 mod server; // puts it all behind one listener
 mod settings; // what the caller says
 mod stale; // ends what has stopped reporting
@@ -28,9 +28,10 @@ mod store; // the database: tables as types, and the questions that are asked of
 mod text; // long texts, cut in the middle
 mod token; // who may ask
 
-pub use scenario::{Scenario, serve_scenario};
-pub use server::{base_url, serve};
+pub use handle::{DatabaseError, LocalCloud};
+pub use server::{asked_to_end, base_url, end, serve};
 pub use settings::{Secret, Settings};
+pub use store::{SourceType, Status};
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +42,6 @@ pub enum Error {
     File { path: std::path::PathBuf, source: std::io::Error },
     #[error("bring the database {path} up to date (a newer version may have written it)")]
     Migration { path: std::path::PathBuf, source: rusqlite_migration::Error },
-    #[error("read the scenario {path}: {reason}")]
-    Scenario { path: std::path::PathBuf, reason: String },
     #[error("listen")]
     Listen(#[from] std::io::Error),
 }

@@ -33,13 +33,6 @@ impl Moment {
         Self::from_micros(self.micros().saturating_sub(micros)).unwrap_or(Self(Timestamp::MIN))
     }
 
-    /// `seconds` may be negative.
-    pub fn later_by_s(self, seconds: f64) -> Self {
-        // Rounds, and stays at the ends of what an integer holds.
-        let micros = (seconds * 1e6).round() as i64;
-        Self::from_micros(self.micros().saturating_add(micros)).unwrap_or(self)
-    }
-
     pub fn micros(self) -> i64 {
         self.0.as_microsecond()
     }

@@ -26,34 +26,31 @@ use crate::links::Links;
 use crate::pages::{self, Pages};
 use crate::store::Store;
 use crate::token::{self, Door};
-use crate::{Error, Settings, stale};
+use crate::{Error, LocalCloud, Settings};
 
 /// How long requests under way may go on after the shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Answers on `listener` until `shutdown` ends, and for at most two seconds more.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let store = Store::open(&settings.database)?;
-    let base_url = base_url(settings.public_url.as_ref(), listener.local_addr()?);
-    let door = Door::new(settings.client);
-    let router = with_layers(routes(Arc::clone(&store), door, settings.public_url.as_ref(), &base_url));
+    let cloud = LocalCloud::open(settings, listener.local_addr()?)?;
     let (stop, stopped) = channel(());
-    let server = axum::serve(listener, router).with_graceful_shutdown(asked_to_end(stopped));
+    let server = axum::serve(listener, cloud.router()).with_graceful_shutdown(asked_to_end(stopped));
     tokio::select! {
         ended = server.into_future() => Ok(ended?),
         () = end(shutdown, stop) => Ok(()),
-        () = stale::watch(store, settings.stale_after) => Ok(()),
+        () = cloud.watch_heartbeats() => Ok(()),
     }
 }
 
 /// Returns when requests should end: when `stop` is gone.
-pub(crate) async fn asked_to_end(mut stop: Receiver<()>) {
+pub async fn asked_to_end(mut stop: Receiver<()>) {
     // An error means that the sender is gone, which is how it says so.
     let _ = stop.changed().await;
 }
 
 /// Returns when requests have had their time to end.
-pub(crate) async fn end(shutdown: impl Future<Output = ()>, stop: Sender<()>) {
+pub async fn end(shutdown: impl Future<Output = ()>, stop: Sender<()>) {
     shutdown.await;
     drop(stop);
     tokio::time::sleep(GRACE).await;

@@ -50,7 +50,7 @@ fn start_logging(cli: &Cli) {
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
-        (false, 1) => "info,tobiko_client=debug,tobiko_facade=debug,local_cloud=debug",
+        (false, 1) => "info,tobiko_client=debug,tobiko_facade=debug,local_cloud=debug,cloud_simulator=debug",
         (false, _) => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

@@ -19,7 +19,8 @@ use crate::moment::Moment;
 pub(crate) use activities::{Activity, ActivityFilter};
 pub(crate) use dags::{Dag, Node, NodeVersion};
 pub(crate) use evaluations::{Audit, Evaluation, EvaluationFilter};
-pub(crate) use words::{Kind, NodeType, SourceType, Status};
+pub(crate) use words::{Kind, NodeType};
+pub use words::{SourceType, Status};
 
 /// Every query about one of these is a function of its module.
 pub(crate) mod ask {
@@ -50,7 +51,7 @@ pub(crate) struct Store {
 
 /// Why the database did not answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     #[error("ask the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("ask the database: the query panicked or the server is stopping")]

@@ -29,7 +29,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let is_open = client.is_none();
     let public_url =
         args.public_url.as_deref().map(|url| config::url("public URL", url, "--public-url")).transpose()?;
-    let scenario = args.scenario.as_deref().map(local_cloud::Scenario::read).transpose();
+    let scenario = args.scenario.as_deref().map(cloud_simulator::Scenario::read).transpose();
     let scenario = scenario.map_err(|error| Usage::new(error.to_string()))?;
     let (database, _temporary) = database(args.database, scenario.is_some())?;
     let settings = local_cloud::Settings {
@@ -69,7 +69,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     );
     match scenario.zip(control) {
         Some((scenario, control)) => {
-            local_cloud::serve_scenario(listener, control, settings, scenario, stopped).await?;
+            cloud_simulator::serve(listener, control, settings, scenario, stopped).await?;
         }
         None => local_cloud::serve(listener, settings, stopped).await?,
     }

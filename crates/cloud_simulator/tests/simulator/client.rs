@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tobiko_client::{Client, Credentials, Error, EvaluationsQuery, Limits, RunsQuery, Settings};
 use tokio::net::TcpStream;
 
-use crate::scripted::{CLIENT_ID, CLIENT_SECRET, Scripted};
+use crate::simulator::{CLIENT_ID, CLIENT_SECRET, SimulatedCloud};
 
 const SCENARIO: &str = "
 environments: [{nodes: [{name: a, audits: [x]}]}]
@@ -56,11 +56,11 @@ fn impatient() -> Limits {
     Limits { read_timeout: Duration::from_millis(600), request_timeout: Duration::from_millis(900), ..patient() }
 }
 
-fn client(cloud: &Scripted) -> Client {
+fn client(cloud: &SimulatedCloud) -> Client {
     client_with(cloud, patient())
 }
 
-fn client_with(cloud: &Scripted, limits: Limits) -> Client {
+fn client_with(cloud: &SimulatedCloud, limits: Limits) -> Client {
     let base_url: url::Url = cloud.base.parse().expect("a URL");
     let settings = Settings {
         token_url: base_url.join("/auth/token").expect("a URL"),
@@ -75,18 +75,18 @@ fn client_with(cloud: &Scripted, limits: Limits) -> Client {
     Client::new(settings).expect("a client")
 }
 
-async fn closed() -> Scripted {
-    let cloud = Scripted::start_closed(SCENARIO).await;
+async fn closed() -> SimulatedCloud {
+    let cloud = SimulatedCloud::start_closed(SCENARIO).await;
     cloud.settled().await;
     cloud
 }
 
 /// Every call is answered as without the fault, after `tries` requests.
-async fn check_passes(cloud: &Scripted, fault: Value, tries: u64) {
+async fn check_passes(cloud: &SimulatedCloud, fault: Value, tries: u64) {
     check_passes_with(patient(), cloud, fault, tries).await;
 }
 
-async fn check_passes_with(limits: Limits, cloud: &Scripted, fault: Value, tries: u64) {
+async fn check_passes_with(limits: Limits, cloud: &SimulatedCloud, fault: Value, tries: u64) {
     for name in CALLS {
         cloud.no_faults().await;
         let client = client_with(cloud, limits);
@@ -101,7 +101,7 @@ async fn check_passes_with(limits: Limits, cloud: &Scripted, fault: Value, tries
 }
 
 /// Every call ends with an error that holds the text; it is an outage or not.
-async fn check_lasts(cloud: &Scripted, fault: Value, is_outage: bool, expected: &str) {
+async fn check_lasts(cloud: &SimulatedCloud, fault: Value, is_outage: bool, expected: &str) {
     for name in CALLS {
         cloud.no_faults().await;
         cloud.fault(json!({"do": fault.clone()})).await;
@@ -163,7 +163,7 @@ async fn no_bearer_follows_a_redirect_to_another_host() {
     let (cloud, other) = (closed().await, closed().await);
     let why = "which gets no credentials and answers 401: set TCLOUD_BASE_URL";
     check_lasts(&cloud, json!({"redirect": other.base}), false, why).await;
-    let open = Scripted::start(SCENARIO).await;
+    let open = SimulatedCloud::start(SCENARIO).await;
     open.settled().await;
     for name in CALLS {
         cloud.no_faults().await;

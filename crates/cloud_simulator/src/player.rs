@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use local_cloud::{DatabaseError, LocalCloud};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::clock::Clock;
-use super::file::{DEFAULT_ENVIRONMENT, Environment, Forget, Node, Run, Scenario};
-use super::project;
-use super::timeline::timeline;
-use crate::ingest;
-use crate::moment::Moment;
-use crate::store::{Kind, Store, StoreError, ask};
+use crate::clock::Clock;
+use crate::file::{DEFAULT_ENVIRONMENT, Environment, Forget, Node, Run, Scenario};
+use crate::project;
+use crate::timeline::timeline;
 
 /// An environment without a time has been there for so long.
 const LONG_AGO_S: f64 = -24.0 * 3600.0;
@@ -21,8 +19,8 @@ const LONG_AGO_S: f64 = -24.0 * 3600.0;
 /// How often it is told at least that the runs which go on are alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-pub(super) struct Player {
-    store: Arc<Store>,
+pub(crate) struct Player {
+    cloud: LocalCloud,
     clock: Arc<Clock>,
     seed: u64,
     state: Mutex<State>,
@@ -51,8 +49,8 @@ enum Act {
 }
 
 impl Player {
-    pub fn new(store: Arc<Store>, clock: Arc<Clock>, scenario: &Scenario) -> Self {
-        let player = Self { store, clock, seed: scenario.seed, state: Mutex::default() };
+    pub fn new(cloud: LocalCloud, clock: Arc<Clock>, scenario: &Scenario) -> Self {
+        let player = Self { cloud, clock, seed: scenario.seed, state: Mutex::default() };
         for environment in &scenario.environments {
             player.add_environment(environment.clone(), 0.0);
         }
@@ -149,7 +147,7 @@ impl Player {
 
     fn tell(&self, at_s: f64, run_id: &str, mut event: Value) {
         event["id"] = Uuid::new_v4().to_string().into();
-        event["at"] = self.clock.moment(at_s).to_string().into();
+        event["at"] = self.clock.timestamp(at_s).to_string().into();
         self.add(at_s, Act::Tell(run_id.to_owned(), event));
     }
 
@@ -164,14 +162,14 @@ impl Player {
         (!due.is_empty()).then_some(due)
     }
 
-    async fn perform(&self, acts: Vec<(f64, Act)>) -> Result<(), StoreError> {
+    async fn perform(&self, acts: Vec<(f64, Act)>) -> Result<(), DatabaseError> {
         let mut lines = String::new();
         let mut forgotten = Vec::new();
         for (at_s, act) in acts {
             match act {
                 Act::Environment(environment) => {
                     let nodes = project::nodes(&environment);
-                    let mut event = project::event(&environment.name, &nodes, self.clock.moment(at_s));
+                    let mut event = project::event(&environment.name, &nodes, self.clock.timestamp(at_s));
                     event["id"] = Uuid::new_v4().to_string().into();
                     lines += &format!("{event}\n");
                     self.locked().nodes.insert(environment.name, nodes);
@@ -189,15 +187,8 @@ impl Player {
                 }
             }
         }
-        let receipt = self.store.write(move |connection| {
-            let receipt = ingest::take(connection, &lines, Moment::now())?;
-            for run_id in &forgotten {
-                ask::forget_activity(connection, Kind::Run, run_id)?;
-            }
-            Ok(receipt)
-        });
-        for refusal in receipt.await?.refused {
-            tracing::warn!("an event of the scenario was refused: {}", refusal.reason);
+        for reason in self.cloud.ingest(lines, forgotten).await? {
+            tracing::warn!("an event of the scenario was refused: {reason}");
         }
         Ok(())
     }
@@ -227,10 +218,7 @@ impl Player {
 
     async fn keep_alive(&self) {
         let going_on: Vec<String> = self.locked().going_on.iter().cloned().collect();
-        let heard = self.store.write(move |connection| {
-            going_on.iter().try_for_each(|run_id| ask::hear(connection, Kind::Run, run_id, Moment::now()))
-        });
-        if let Err(error) = heard.await {
+        if let Err(error) = self.cloud.heartbeat(going_on).await {
             tracing::error!("the runs of the scenario may count as dead: failed to {error}");
         }
     }

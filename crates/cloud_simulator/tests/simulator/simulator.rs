@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use local_cloud::{Scenario, Secret, Settings, serve_scenario};
+use cloud_simulator::{Scenario, serve};
+use local_cloud::{Secret, Settings};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,14 +12,14 @@ use tokio::net::TcpListener;
 pub const CLIENT_ID: &str = "test-client";
 pub const CLIENT_SECRET: &str = "test-secret";
 
-pub struct Scripted {
+pub struct SimulatedCloud {
     pub base: String,
     pub control: String,
     pub http: Client,
     _folder: TempDir,
 }
 
-impl Scripted {
+impl SimulatedCloud {
     /// Open to everybody.
     pub async fn start(scenario: &str) -> Self {
         Self::start_for(scenario, None).await
@@ -47,7 +48,7 @@ impl Scripted {
             client,
             stale_after: Duration::from_secs(3),
         };
-        tokio::spawn(serve_scenario(listener, control, settings, scenario, std::future::pending()));
+        tokio::spawn(serve(listener, control, settings, scenario, std::future::pending()));
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(20));
         let http = http.redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         Self { base, control: control_url, http, _folder: folder }

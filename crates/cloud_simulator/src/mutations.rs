@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::faults::Alteration;
+use crate::faults::Alteration;
 
 /// Fields that an answer may lack.
 const OPTIONAL: [&str; 8] =
@@ -11,7 +11,7 @@ const OPTIONAL: [&str; 8] =
 /// Fields that hold times.
 const TIMES: [&str; 5] = ["start_at", "end_at", "execution_time", "interval_start", "interval_end"];
 
-pub(super) fn alter(answer: &mut Value, alterations: &[Alteration]) {
+pub(crate) fn alter(answer: &mut Value, alterations: &[Alteration]) {
     for alteration in alterations {
         match (alteration, &mut *answer) {
             (Alteration::BareObject, Value::Array(list)) if list.len() == 1 => *answer = list.remove(0),
@@ -22,7 +22,7 @@ pub(super) fn alter(answer: &mut Value, alterations: &[Alteration]) {
 }
 
 /// Gives evaluations and runs the statuses that `odd_status` has for their ids.
-pub(super) fn with_odd_statuses(answer: &mut Value, odd_status: impl Fn(&str) -> Option<String>) {
+pub(crate) fn with_odd_statuses(answer: &mut Value, odd_status: impl Fn(&str) -> Option<String>) {
     each_object(answer, &|object| {
         let id = object.get("evaluation_id").or_else(|| object.get("run_id")).and_then(Value::as_str);
         if let (Some(status), true) = (id.and_then(&odd_status), object.contains_key("status")) {

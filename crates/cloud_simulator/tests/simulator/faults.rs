@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::scripted::{CLIENT_ID, CLIENT_SECRET, Scripted};
+use crate::simulator::{CLIENT_ID, CLIENT_SECRET, SimulatedCloud};
 
 const THREE_RUNS: &str = "
 environments: [{nodes: [{name: a, audits: [x]}]}]
 runs: [{id: r1, start_s: -300}, {id: r2, start_s: -200}, {id: r3, start_s: -100}]
 ";
 
-async fn three_runs() -> Scripted {
-    let cloud = Scripted::start(THREE_RUNS).await;
+async fn three_runs() -> SimulatedCloud {
+    let cloud = SimulatedCloud::start(THREE_RUNS).await;
     cloud.settled().await;
     cloud
 }
 
 /// What comes back, byte by byte, and how the connection ends.
-async fn raw(cloud: &Scripted, path: &str) -> (String, std::io::Result<usize>) {
+async fn raw(cloud: &SimulatedCloud, path: &str) -> (String, std::io::Result<usize>) {
     let mut stream = TcpStream::connect(cloud.base.trim_start_matches("http://")).await.expect("a connection");
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("sent");
@@ -149,7 +149,7 @@ async fn true_answers_may_be_odd() {
 
 #[tokio::test]
 async fn a_revoked_token_is_worth_nothing() {
-    let cloud = Scripted::start_closed(THREE_RUNS).await;
+    let cloud = SimulatedCloud::start_closed(THREE_RUNS).await;
     let token = async || {
         let form = [("grant_type", "client_credentials")];
         let request = cloud.http.post(format!("{}/auth/token", cloud.base));

@@ -1,6 +1,6 @@
 //! The scripted cloud from outside: a real server on port 0, real requests, a real client.
 
-mod scripted; // the server under test
+mod simulator; // the server under test
 
 mod client; // each call of the client, each fault
 mod control;

@@ -1,34 +1,33 @@
 //! What a scenario says, as it stands in its file and comes to the control endpoint. `docs/scenarios.md` explains it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::faults::Rule;
-use crate::Error;
-use crate::store::SourceType;
+use crate::faults::Rule;
+use local_cloud::SourceType;
 
-pub(super) const DEFAULT_ENVIRONMENT: &str = "prod";
+pub(crate) const DEFAULT_ENVIRONMENT: &str = "prod";
 
 /// A cloud that behaves as it is told.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
     /// From which everything is drawn that is left to chance.
-    pub(super) seed: u64,
-    pub(super) environments: Vec<Environment>,
-    pub(super) runs: Vec<Run>,
-    pub(super) faults: Vec<Rule>,
-    pub(super) forget: Vec<Forget>,
+    pub(crate) seed: u64,
+    pub(crate) environments: Vec<Environment>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) faults: Vec<Rule>,
+    pub(crate) forget: Vec<Forget>,
 }
 
 /// The DAG that an environment has from `at_s` on.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Environment {
+pub(crate) struct Environment {
     #[serde(default = "default_environment")]
     pub name: String,
     /// Left out: since long before.
@@ -40,7 +39,7 @@ pub(super) struct Environment {
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub name: String,
     #[serde(default)]
     pub parents: Vec<String>,
@@ -57,7 +56,7 @@ pub(super) struct Node {
 /// Nodes that need no names of one's own.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Generate {
+pub(crate) struct Generate {
     pub models: usize,
     pub layers: usize,
     pub audits_each: usize,
@@ -75,7 +74,7 @@ impl Default for Generate {
 /// A run of the scheduler, once or again and again.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Run {
+pub(crate) struct Run {
     pub id: Option<String>,
     #[serde(default = "default_environment")]
     pub environment: String,
@@ -104,7 +103,7 @@ pub(super) struct Run {
 
 /// What becomes of a node in a run: a status as a word, or more than that.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// One of the API's; `none`: not evaluated; `open`: never ended; anything else: a status that nobody knows.
     pub status: String,
     /// `Some(None)`: explicitly without.
@@ -126,7 +125,7 @@ pub(super) struct Outcome {
 /// How an audit ends: `success`, `failed`, `blocks`, `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Audited {
+pub(crate) enum Audited {
     Success,
     Failed,
     /// Failed, and the evaluation with it.
@@ -138,7 +137,7 @@ pub(super) enum Audited {
 /// A number of seconds, or the least and the most.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Span {
+pub(crate) enum Span {
     Fixed(f64),
     Between(f64, f64),
 }
@@ -161,7 +160,7 @@ impl Span {
 
 /// How a run ends: by itself, never, or at a time, whatever is still open then.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) enum End {
+pub(crate) enum End {
     #[default]
     ByItself,
     Never,
@@ -170,7 +169,7 @@ pub(super) enum End {
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EndAs {
+pub(crate) struct EndAs {
     /// From the start of the run; left out: when everything is done.
     pub at_s: Option<f64>,
     /// Left out: what follows from its nodes, or `failed` with `at_s`.
@@ -182,7 +181,7 @@ pub(super) struct EndAs {
 /// A run that the cloud does not know any more from `at_s` on.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Forget {
+pub(crate) struct Forget {
     pub run_id: String,
     #[serde(default)]
     pub at_s: f64,
@@ -219,15 +218,23 @@ enum Batches {
     Each(Vec<Outcome>),
 }
 
+/// Why a scenario cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("read the scenario {path}: {reason}")]
+pub struct ScenarioError {
+    path: PathBuf,
+    reason: String,
+}
+
 impl Scenario {
     /// Reads YAML, or JSON, which is a part of it.
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        let failed = |reason: String| Error::Scenario { path: path.to_owned(), reason };
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let failed = |reason: String| ScenarioError { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         Self::parse(&text).map_err(failed)
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let value: Value = serde_norway::from_str(text).map_err(|error| error.to_string())?;
         let scenario: Self = from_value(value)?;
         scenario.faults.iter().find_map(Rule::wrong).map_or(Ok(scenario), Err)
@@ -235,7 +242,7 @@ impl Scenario {
 }
 
 /// An error says in which field it is.
-pub(super) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 

@@ -14,10 +14,10 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use url::form_urlencoded::{Serializer, parse};
 
-use super::Scripted;
-use super::alter::{alter, with_odd_statuses};
-use super::faults::{Act, Answer, Body, Since, Verdict};
-use super::wire::Peer;
+use crate::Simulation;
+use crate::faults::{Act, Answer, Body, Since, Verdict};
+use crate::listener::Peer;
+use crate::mutations::{alter, with_odd_statuses};
 
 /// Into so many pieces a slow body is cut.
 const PIECES: usize = 10;
@@ -28,15 +28,15 @@ const BEFORE_THE_CUT: Duration = Duration::from_millis(30);
 /// More than any list of the API holds.
 const ALL: &str = "1000000";
 
-pub(super) async fn misbehave(
-    State(scripted): State<Arc<Scripted>>,
+pub(crate) async fn apply_faults(
+    State(simulation): State<Arc<Simulation>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    scripted.count(&method, &uri);
-    let verdict = scripted.faults.meet(&method, &uri, scripted.clock.now_s());
+    simulation.count(&method, &uri);
+    let verdict = simulation.faults.meet(&method, &uri, simulation.clock.now_s());
     if verdict != Verdict::default() {
         tracing::debug!("{method} {} meets {verdict:?}", uri.path());
     }
@@ -44,7 +44,7 @@ pub(super) async fn misbehave(
     let true_answer = async |is_whole: bool| {
         let mut request = request;
         let is_api = uri.path().starts_with("/api/");
-        let is_changed = is_api && (!alterations.is_empty() || since.is_some() || scripted.player.has_odd_statuses());
+        let is_changed = is_api && (!alterations.is_empty() || since.is_some() || simulation.player.has_odd_statuses());
         if is_changed || is_whole {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
@@ -58,7 +58,7 @@ pub(super) async fn misbehave(
             if let Some(after) = after {
                 after.cut(answer);
             }
-            with_odd_statuses(answer, |id| scripted.player.odd_status(id));
+            with_odd_statuses(answer, |id| simulation.player.odd_status(id));
             alter(answer, &alterations);
         })
         .await
@@ -76,7 +76,7 @@ pub(super) async fn misbehave(
         Some(Act::SlowBody(seconds)) => slow_body(true_answer(true).await, seconds).await,
         Some(Act::Redirect(to)) => redirect(&to, &uri),
         Some(Act::RevokeTokens) => {
-            scripted.door.revoke();
+            simulation.cloud.revoke_tokens();
             true_answer(false).await
         }
     }

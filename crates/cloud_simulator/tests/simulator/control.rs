@@ -4,11 +4,11 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HOST};
 use serde_json::json;
 
-use crate::scripted::Scripted;
+use crate::simulator::SimulatedCloud;
 
 #[tokio::test]
 async fn slips_are_refused_by_name() {
-    let cloud = Scripted::start("{}").await;
+    let cloud = SimulatedCloud::start("{}").await;
     let check = async |what: &str, body: serde_json::Value, expected: &str| {
         let answer = cloud.http.post(format!("{}/control/{what}", cloud.control)).json(&body).send().await;
         let answer = answer.expect("an answer");
@@ -26,7 +26,7 @@ async fn slips_are_refused_by_name() {
 
 #[tokio::test]
 async fn web_pages_cannot_steer_it() {
-    let cloud = Scripted::start("{}").await;
+    let cloud = SimulatedCloud::start("{}").await;
     let url = format!("{}/control/revoke", cloud.control);
     let text = cloud.http.post(&url).header(CONTENT_TYPE, "text/plain").body("{}").send().await.expect("an answer");
     assert_eq!(text.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
@@ -37,7 +37,7 @@ async fn web_pages_cannot_steer_it() {
 
 #[tokio::test]
 async fn it_is_not_on_the_address_of_the_cloud() {
-    let cloud = Scripted::start("{}").await;
+    let cloud = SimulatedCloud::start("{}").await;
     let answer = cloud.http.get(format!("{}/control/state", cloud.base)).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     let answer = cloud.http.get(format!("{}/api/v1/runs", cloud.control)).send().await.expect("an answer");
@@ -46,7 +46,7 @@ async fn it_is_not_on_the_address_of_the_cloud() {
 
 #[tokio::test]
 async fn it_counts_requests_and_faults() {
-    let cloud = Scripted::start("faults: [{do: {answer: {status: 500}}, skip: 1, count: 1}]").await;
+    let cloud = SimulatedCloud::start("faults: [{do: {answer: {status: 500}}, skip: 1, count: 1}]").await;
     for path in ["runs", "runs", "runs/r1", "runs/r2", "dags/prod"] {
         cloud.http.get(format!("{}/api/v1/{path}", cloud.base)).send().await.expect("an answer");
     }

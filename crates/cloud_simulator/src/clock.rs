@@ -5,16 +5,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::moment::Moment;
+use jiff::Timestamp;
 
 /// Longest wait without a look at the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// When the scenario began, as the events tell it.
-    began: Moment,
+    began: Timestamp,
     state: Mutex<State>,
     changed: Notify,
+}
+
+/// To the microsecond, as the database keeps it.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 struct State {
@@ -28,7 +34,7 @@ struct State {
 impl Clock {
     pub fn start() -> Self {
         let state = State { since: Instant::now(), shown_s: 0.0, speed: 1.0 };
-        Self { began: Moment::now(), state: Mutex::new(state), changed: Notify::new() }
+        Self { began: now(), state: Mutex::new(state), changed: Notify::new() }
     }
 
     pub fn now_s(&self) -> f64 {
@@ -40,8 +46,10 @@ impl Clock {
     }
 
     /// The point in time that `at_s` stands for.
-    pub fn moment(&self, at_s: f64) -> Moment {
-        self.began.later_by_s(at_s)
+    pub fn timestamp(&self, at_s: f64) -> Timestamp {
+        // Rounds, and stays within what an integer holds.
+        let micros = self.began.as_microsecond().saturating_add((at_s * 1e6).round() as i64);
+        Timestamp::from_microsecond(micros).unwrap_or(self.began)
     }
 
     /// Changes the speed, then sets the clock ahead.
@@ -94,7 +102,7 @@ mod tests {
             clock.wait_until(shown + 200.0).await;
         }
         assert!(clock.now_s() >= shown + 200.0);
-        assert_eq!(clock.moment(1.5).micros() - clock.moment(0.0).micros(), 1_500_000);
+        assert_eq!(clock.timestamp(1.5).as_microsecond() - clock.timestamp(0.0).as_microsecond(), 1_500_000);
     }
 
     #[tokio::test]

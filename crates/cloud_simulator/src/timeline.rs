@@ -4,18 +4,18 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::chance::draw;
-use super::file::{Audited, End, EndAs, Node, Outcome, Run, Span};
-use super::outcomes::Outcomes;
-use super::project::plain;
-use crate::store::{SourceType, Status};
+use crate::file::{Audited, End, EndAs, Node, Outcome, Run, Span};
+use crate::names::unquoted;
+use crate::outcomes::Outcomes;
+use crate::rng::draw;
+use local_cloud::{SourceType, Status};
 
 /// From the last end of a task to that of the run.
 const PAUSE_S: f64 = 0.05;
 
 /// A run, all told.
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// Seconds from the start of the run, and the event, which lacks its id and time.
     pub events: Vec<(f64, Value)>,
     /// Statuses that the database has no word for, by the id of the evaluation or run.
@@ -23,7 +23,7 @@ pub(super) struct Timeline {
 }
 
 /// What `run` does under the name `run_id`. `nodes` is the DAG.
-pub(super) fn timeline(seed: u64, run: &Run, run_id: &str, nodes: &[Node]) -> Timeline {
+pub(crate) fn timeline(seed: u64, run: &Run, run_id: &str, nodes: &[Node]) -> Timeline {
     let mut told = Telling { seed, run, run_id, timeline: Timeline::default(), bad: 0, evaluated: 0, is_open: false };
     told.tell(0.0, json!({"type": "run_started", "run_id": run_id, "environment": run.environment}));
     let last_s = told.tasks(nodes);
@@ -161,7 +161,7 @@ impl Telling<'_> {
     /// Tells the audits that ran; whether one of them blocks.
     fn audits(&mut self, id: &str, node: &Node, outcome: &Outcome, at_s: f64) -> bool {
         let is_standalone = node.source_type == SourceType::Audit;
-        let own = [plain(&node.name)];
+        let own = [unquoted(&node.name)];
         let names: &[String] = if is_standalone { &own } else { &node.audits };
         let ran = matches!(outcome.status.as_str(), "success" | "failed") || !outcome.audits.is_empty();
         if !ran || (is_standalone && !outcome.record) {
@@ -231,7 +231,7 @@ fn status(word: &str) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::file::from_value;
+    use crate::file::from_value;
 
     /// `a`, `b` below it, `c` below that; `a` has an audit.
     fn told(run: &str) -> Timeline {

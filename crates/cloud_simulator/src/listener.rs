@@ -36,7 +36,7 @@ impl Breaker {
 
 /// A request's own connection.
 #[derive(Debug, Clone)]
-pub(super) struct Peer(Arc<Breaker>);
+pub(crate) struct Peer(Arc<Breaker>);
 
 impl Peer {
     /// Nothing more is read or written.
@@ -45,15 +45,15 @@ impl Peer {
     }
 }
 
-impl<F: Fn() -> bool + Send + 'static> Connected<IncomingStream<'_, Gate<F>>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Gate<F>>) -> Self {
+impl<F: Fn() -> bool + Send + 'static> Connected<IncomingStream<'_, FaultyListener<F>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, FaultyListener<F>>) -> Self {
         Self(Arc::clone(&stream.io().breaker))
     }
 }
 
 /// Bytes that came and went, headers included, over all connections.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     received: AtomicU64,
     sent: AtomicU64,
 }
@@ -66,7 +66,7 @@ impl Traffic {
 }
 
 /// Listens, except while `is_shut` says so: then there is nothing at the address.
-pub(super) struct Gate<F> {
+pub(crate) struct FaultyListener<F> {
     listener: Option<TcpListener>,
     address: SocketAddr,
     is_shut: F,
@@ -74,7 +74,7 @@ pub(super) struct Gate<F> {
     connections: Vec<Weak<Breaker>>,
 }
 
-impl<F: Fn() -> bool + Send + 'static> Gate<F> {
+impl<F: Fn() -> bool + Send + 'static> FaultyListener<F> {
     pub fn new(listener: TcpListener, is_shut: F, traffic: Arc<Traffic>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         Ok(Self { listener: Some(listener), address, is_shut, traffic, connections: Vec::new() })
@@ -88,11 +88,11 @@ impl<F: Fn() -> bool + Send + 'static> Gate<F> {
     }
 }
 
-impl<F: Fn() -> bool + Send + 'static> Listener for Gate<F> {
-    type Io = Wire;
+impl<F: Fn() -> bool + Send + 'static> Listener for FaultyListener<F> {
+    type Io = MeteredStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Wire, SocketAddr) {
+    async fn accept(&mut self) -> (MeteredStream, SocketAddr) {
         loop {
             if (self.is_shut)() {
                 self.shut();
@@ -110,7 +110,7 @@ impl<F: Fn() -> bool + Send + 'static> Listener for Gate<F> {
                     let breaker = Arc::new(Breaker::default());
                     self.connections.retain(|weak| weak.strong_count() > 0);
                     self.connections.push(Arc::downgrade(&breaker));
-                    return (Wire { stream, breaker, traffic: Arc::clone(&self.traffic) }, from);
+                    return (MeteredStream { stream, breaker, traffic: Arc::clone(&self.traffic) }, from);
                 }
                 Ok(Err(error)) => {
                     tracing::debug!("a connection could not be accepted: {error}");
@@ -127,13 +127,13 @@ impl<F: Fn() -> bool + Send + 'static> Listener for Gate<F> {
 }
 
 /// A connection with a breaker and a meter in it.
-pub(super) struct Wire {
+pub(crate) struct MeteredStream {
     stream: TcpStream,
     breaker: Arc<Breaker>,
     traffic: Arc<Traffic>,
 }
 
-impl Wire {
+impl MeteredStream {
     /// An error once the breaker was pulled.
     fn check(&self) -> io::Result<()> {
         if !self.breaker.is_broken.load(Ordering::Acquire) {
@@ -147,7 +147,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for MeteredStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -162,7 +162,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for MeteredStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);

@@ -2,7 +2,7 @@
 //! order it is asked for.
 
 /// A number from 0 up to, but without, 1.
-pub(super) fn draw(seed: u64, of: &[&str]) -> f64 {
+pub(crate) fn draw(seed: u64, of: &[&str]) -> f64 {
     // FNV-1a takes everything in, the finalizer of SplitMix64 stirs it.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut take = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -1,34 +1,30 @@
 //! The nodes of an environment: those that the scenario names, and those that it has made up.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::file::{Environment, Generate, Node};
-use crate::moment::Moment;
-use crate::store::SourceType;
+use crate::file::{Environment, Generate, Node};
+use crate::names::unquoted;
+use local_cloud::SourceType;
 
 /// Named ones first.
-pub(super) fn nodes(environment: &Environment) -> Vec<Node> {
+pub(crate) fn nodes(environment: &Environment) -> Vec<Node> {
     let generated = environment.generate.iter().flat_map(generate);
     environment.nodes.iter().cloned().chain(generated).collect()
 }
 
 /// The event with which a recorder would tell of it.
-pub(super) fn event(environment: &str, nodes: &[Node], at: Moment) -> Value {
+pub(crate) fn event(environment: &str, nodes: &[Node], at: Timestamp) -> Value {
     let nodes: Vec<Value> = nodes
         .iter()
         .map(|node| {
             let is_audit = node.source_type == SourceType::Audit;
-            json!({"name": node.name, "model_name": plain(&node.name), "description": node.description,
+            json!({"name": node.name, "model_name": unquoted(&node.name), "description": node.description,
                    "source_type": node.source_type, "tags": node.tags, "parent_names": node.parents,
                    "audit_names": node.audits, "type": if is_audit { "audit" } else { "model" }, "version": "1"})
         })
         .collect();
     json!({"type": "environment", "at": at, "environment": environment, "start_at": at, "nodes": nodes})
-}
-
-/// A node's name without quotes, as people write it.
-pub(super) fn plain(name: &str) -> String {
-    name.replace('"', "")
 }
 
 /// Seeds first, then the models, layer by layer, each with parents in the layer above.

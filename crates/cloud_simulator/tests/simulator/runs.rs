@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::scripted::Scripted;
+use crate::simulator::SimulatedCloud;
 
 /// `a` with an audit, `b` below it; the clock stands.
 const TWO: &str = "
 environments: [{nodes: [{name: a, audits: [not_null]}, {name: b, parents: [a]}]}]
 ";
 
-async fn standing(scenario: &str) -> Scripted {
-    let cloud = Scripted::start(scenario).await;
+async fn standing(scenario: &str) -> SimulatedCloud {
+    let cloud = SimulatedCloud::start(scenario).await;
     cloud.order("clock", json!({"speed": 0})).await;
     cloud
 }
@@ -65,7 +65,7 @@ async fn a_run_is_repeated_as_often_as_said() {
 
 #[tokio::test]
 async fn an_endless_run_stays_alive_until_it_is_ended() {
-    let cloud = Scripted::start(TWO).await;
+    let cloud = SimulatedCloud::start(TWO).await;
     cloud.order("runs", json!({"id": "r1", "nodes": {"a": "open"}})).await;
     // Longer than it takes for a silent run to count as dead.
     tokio::time::sleep(Duration::from_secs(4)).await;

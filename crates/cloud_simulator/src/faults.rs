@@ -7,13 +7,13 @@ use axum::http::{Method, Uri};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::chance::draw;
-use super::outcomes::matches;
+use crate::names::matches;
+use crate::rng::draw;
 
 /// A fault, and the requests that meet it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// `*` stands for anything.
     #[serde(default = "api")]
     pub path: String,
@@ -36,7 +36,7 @@ pub(super) struct Rule {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// An answer of another kind.
     Answer(Answer),
     /// The connection ends without a byte.
@@ -65,7 +65,7 @@ pub(super) enum Act {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     #[serde(default)]
     pub body: Body,
@@ -77,7 +77,7 @@ pub(super) struct Answer {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// `{"detail": ...}`
     #[default]
     Detail,
@@ -89,7 +89,7 @@ pub(super) enum Body {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Since {
+pub(crate) enum Since {
     /// The answer holds that run itself.
     Included,
     /// As if that run were not known.
@@ -100,7 +100,7 @@ pub(super) enum Since {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Alteration {
+pub(crate) enum Alteration {
     NullExecutionTime,
     TimesWithoutZone,
     NoOptionalFields,
@@ -111,7 +111,7 @@ pub(super) enum Alteration {
 }
 
 /// All rules of a scenario, those that came by the control endpoint too.
-pub(super) struct Faults {
+pub(crate) struct Faults {
     seed: u64,
     next_id: AtomicU64,
     rules: Mutex<Vec<Counted>>,
@@ -126,7 +126,7 @@ struct Counted {
 
 /// A rule as `GET /control/state` shows it.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     id: u64,
     rule: Rule,
     /// Requests that it was for; how many met with the fault.
@@ -136,7 +136,7 @@ pub(super) struct Shown {
 
 /// What a request meets.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     pub alterations: Vec<Alteration>,
     pub since: Option<Since>,
     pub no_default_limit: bool,
@@ -255,7 +255,7 @@ fn api() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::file::from_value;
+    use crate::file::from_value;
 
     fn faults(rules: &str) -> Faults {
         let rules: Vec<Rule> = from_value(serde_norway::from_str(rules).expect("YAML")).expect("rules");

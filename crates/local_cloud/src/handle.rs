@@ -1,0 +1,118 @@
+//! A local cloud without its listener: for [`crate::serve`], and for a program that puts something before it and plays the
+//! recorder itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use serde_json::{Value, json};
+
+use crate::api::answers::{DagAnswer, EvaluationAnswer, RunAnswer};
+use crate::links::Links;
+use crate::moment::Moment;
+use crate::server::{base_url, routes, with_layers};
+use crate::store::{ActivityFilter, EvaluationFilter, Kind, Store, StoreError, ask};
+use crate::token::Door;
+use crate::{Error, Settings, ingest, stale};
+
+/// One local cloud: its database, its tokens, its routes. Clones share all of it.
+#[derive(Clone)]
+pub struct LocalCloud {
+    store: Arc<Store>,
+    door: Arc<Door>,
+    settings: Settings,
+    base_url: String,
+}
+
+/// The database could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DatabaseError(#[from] StoreError);
+
+impl LocalCloud {
+    /// Opens the database. `listener` is the address at which the server will be reached.
+    ///
+    /// # Errors
+    /// The database cannot be opened, created or brought up to date.
+    pub fn open(settings: Settings, listener: SocketAddr) -> Result<Self, Error> {
+        let store = Store::open(&settings.database)?;
+        let base_url = base_url(settings.public_url.as_ref(), listener);
+        let door = Door::new(settings.client.clone());
+        Ok(Self { store, door, settings, base_url })
+    }
+
+    /// All that it serves: API, recorder's endpoint, token endpoint, pages.
+    pub fn router(&self) -> Router {
+        let store = Arc::clone(&self.store);
+        let door = Arc::clone(&self.door);
+        with_layers(routes(store, door, self.settings.public_url.as_ref(), &self.base_url))
+    }
+
+    /// Fails runs and plans without a heartbeat, until it is dropped.
+    pub async fn watch_heartbeats(&self) {
+        stale::watch(Arc::clone(&self.store), self.settings.stale_after).await;
+    }
+
+    /// Ingests recorder events (JSON lines), then forgets `forgotten_runs`; one transaction. Returns why events were refused.
+    ///
+    /// # Errors
+    /// The database failed: nothing has changed.
+    pub async fn ingest(&self, lines: String, forgotten_runs: Vec<String>) -> Result<Vec<String>, DatabaseError> {
+        let result = self.store.write(move |connection| {
+            let result = ingest::take(connection, &lines, Moment::now())?;
+            for run_id in &forgotten_runs {
+                ask::forget_activity(connection, Kind::Run, run_id)?;
+            }
+            Ok(result)
+        });
+        Ok(result.await?.refused.into_iter().map(|refusal| refusal.reason).collect())
+    }
+
+    /// A heartbeat of each of these runs.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn heartbeat(&self, run_ids: Vec<String>) -> Result<(), DatabaseError> {
+        let written = self.store.write(move |connection| {
+            run_ids.iter().try_for_each(|run_id| ask::hear(connection, Kind::Run, run_id, Moment::now()))
+        });
+        Ok(written.await?)
+    }
+
+    /// What the API answers about everything: `{"runs": [...], "environments": {name: dag}}`, each run with its `evaluations`,
+    /// oldest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn contents(&self, environment: Option<String>, run_id: Option<String>) -> Result<Value, DatabaseError> {
+        let links = Links::below(&self.base_url);
+        let found = self.store.read(move |connection| {
+            let filter =
+                ActivityFilter { kind: Kind::Run, environment, after: None, newest_first: false, limit: u32::MAX };
+            let mut runs = Vec::new();
+            for run in ask::activities(connection, &filter)? {
+                if run_id.as_deref().is_some_and(|wanted| wanted != run.id) {
+                    continue;
+                }
+                let of_run = EvaluationFilter { run_id: Some(run.id.clone()), ..EvaluationFilter::default() };
+                let evaluations = ask::evaluations(connection, &of_run)?.into_iter();
+                let evaluations: Vec<_> = evaluations.map(|one| EvaluationAnswer::new(one, &links)).collect();
+                let mut run = json!(RunAnswer::new(run, &links));
+                run["evaluations"] = json!(evaluations);
+                runs.push(run);
+            }
+            let mut dags = json!({});
+            for environment in ask::environments(connection)? {
+                let dag = ask::dag(connection, &environment.name)?;
+                dags[environment.name] = json!(dag.map(|dag| DagAnswer::new(dag, &links)));
+            }
+            Ok(json!({"runs": runs, "environments": dags}))
+        });
+        Ok(found.await?)
+    }
+
+    /// Makes every token that was issued so far invalid.
+    pub fn revoke_tokens(&self) {
+        self.door.revoke();
+    }
+}
