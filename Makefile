@@ -136,6 +136,7 @@ check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types
 	$(TOOLS)/ruff format --check --quiet $(PYTHON_CODE)
 	cd python_wrapper && ../$(NEWEST)/bin/python -m mypy src/tobikodata
 	$(TOOLS)/kubernetes-validate --strict --quiet $(MANIFESTS)
+	python3 setup/lint_references.py
 	@echo "check: all is well"
 
 .PHONY: fmt
@@ -149,9 +150,20 @@ audit: ## Advisories, licences and sources of the Rust dependencies; builds carg
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny check
 
+# On Linux with Zig's linker, which has every glibc: the wheel installs from glibc 2.17 on (manylinux2014), whatever this machine has.
+WHEEL := $(ENVS)/wheel
+WHEEL_TARGET ?= $(shell uname -m)-unknown-linux-gnu
+WHEEL_COMPATIBILITY ?= manylinux2014
+WHEEL_LINKER := $(if $(filter Linux,$(shell uname -s)),--zig --target $(WHEEL_TARGET) --compatibility $(WHEEL_COMPATIBILITY))
+
 .PHONY: wheel
-wheel: $(TOOLS)/.ready ## Build the wheel for users into dist/
-	cd python_wrapper && ../$(TOOLS)/maturin build --release --locked --out ../dist
+wheel: $(WHEEL)/.ready ## Build the wheel for users into dist/: manylinux2014; WHEEL_TARGET=aarch64-unknown-linux-gnu
+	cd python_wrapper && PATH="$(abspath $(WHEEL))/bin:$$PATH" maturin build --release --locked $(WHEEL_LINKER) --out ../dist
+	$(if $(WHEEL_LINKER),@$(WHEEL)/bin/auditwheel show dist/tobiko_cloud_scheduler_facade-*$(firstword $(subst -, ,$(WHEEL_TARGET))).whl)
+
+.PHONY: sdist
+sdist: $(WHEEL)/.ready ## Write the source distribution into dist/; whoever installs it needs Rust and a C compiler
+	cd python_wrapper && ../$(WHEEL)/bin/maturin sdist --out ../dist
 
 .PHONY: image
 image: ## Write the container image into dist/, as the Dockerfile builds it, without a Docker engine
