@@ -1,4 +1,4 @@
-"""The real executable's local cloud, closed to all but one OAuth client, with a small story in it.
+"""The real executable's local cloud, which requires one OAuth client, with a small story in it.
 
 The public client reads its settings from the environment when it is imported: so the server starts first.
 """
@@ -33,15 +33,15 @@ class LocalCloud:
     client_id: str = CLIENT_ID
     client_secret: str = CLIENT_SECRET
 
-    def tell(self, events: list[dict[str, Any]]) -> None:
-        """Sends events, as the recorder does; all must be taken."""
+    def record(self, events: list[dict[str, Any]]) -> None:
+        """Sends events, as the recorder does; the server must accept all of them."""
         lines = "".join(json.dumps(event) + "\n" for event in events)
         headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {self._login()}"}
-        receipt = self._post(f"{self.url}/recorder/v1/events", lines, headers)
-        assert receipt == {"accepted": len(events), "known": 0, "refused": []}
+        result = self._post(f"{self.url}/recorder/v1/events", lines, headers)
+        assert result == {"accepted": len(events), "known": 0, "refused": []}
 
     def forget_login(self) -> None:
-        """The public client keeps one login for all: a second client would get the first one's."""
+        """The public client shares one cached login: a second client would get the first one's."""
         (self.home / "auth.yaml").unlink(missing_ok=True)
 
     def _login(self) -> str:
@@ -88,5 +88,5 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture(scope="session")
 def story(cloud: LocalCloud) -> Story:
     story = Story()
-    cloud.tell(story.events)
+    cloud.record(story.events)
     return story

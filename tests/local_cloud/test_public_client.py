@@ -1,4 +1,4 @@
-"""The vendor's own client reads every endpoint: its models must accept what the local cloud answers."""
+"""The vendor's own client reads every endpoint: its models must accept the local cloud's responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_dag_is_the_one_that_was_planned(api: Any, story: Story) -> None:
 
 
 def test_an_environment_may_have_a_slash_in_its_name(api: Any, cloud: LocalCloud) -> None:
-    cloud.tell([environment("release/1.2", node('"cafe"."a b"."ü/%?#"', "sql", [], []))])
+    cloud.record([environment("release/1.2", node('"cafe"."a b"."ü/%?#"', "sql", [], []))])
     dag = api.dags.get_dag_for_environment("release/1.2")
     assert (dag.environment, dag.nodes[0].name) == ("release/1.2", '"cafe"."a b"."ü/%?#"')
     for link in (dag.link, dag.nodes[0].link):
@@ -48,7 +48,7 @@ def test_an_environment_that_does_not_exist_has_no_dag_and_no_runs(api: Any) -> 
     assert api.evaluations.get_latest_evaluations_for_environment("nowhere") == []
 
 
-def test_runs_are_searched_as_the_client_asks(api: Any) -> None:
+def test_runs_are_searched_as_the_client_requests(api: Any) -> None:
     def found(**query: Any) -> list[str]:
         return [run.run_id for run in api.runs.search(**query)]
 
@@ -94,7 +94,7 @@ def test_an_evaluation_has_its_audits(api: Any) -> None:
     assert api.evaluations.get_evaluation_by_id("nothing") is None
 
 
-def test_evaluations_are_searched_as_the_client_asks(api: Any) -> None:
+def test_evaluations_are_searched_as_the_client_requests(api: Any) -> None:
     def found(**query: Any) -> list[str]:
         return [evaluation.evaluation_id for evaluation in api.evaluations.search(**query)]
 
@@ -151,7 +151,7 @@ def assert_is_page(link: str) -> None:
         assert answer.headers["content-type"].startswith("text/html")
 
 
-def test_a_wrong_secret_is_not_let_in(api: Any, cloud: LocalCloud) -> None:
+def test_a_wrong_secret_is_rejected(api: Any, cloud: LocalCloud) -> None:
     from tobikodata.http_client import V1ApiClient
 
     wrong = V1ApiClient.create(base_url=cloud.url, oauth_client_id=cloud.client_id, oauth_client_secret="wrong")
@@ -159,7 +159,7 @@ def test_a_wrong_secret_is_not_let_in(api: Any, cloud: LocalCloud) -> None:
         wrong.runs.search()
 
 
-def test_a_made_up_token_is_not_let_in(cloud: LocalCloud) -> None:
+def test_a_made_up_token_is_rejected(cloud: LocalCloud) -> None:
     from tobikodata.http_client import HttpClientError, V1ApiClient
 
     with pytest.raises(HttpClientError) as raised:

@@ -1,4 +1,4 @@
-"""What the recorder's tests share. The truth comes from SQLMesh: its state, its tables, what it raised."""
+"""Fixtures of the recorder's tests. The truth comes from SQLMesh: its state, its tables, its exceptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if "PYTHONPATH" in os.environ:  # those processes have another working directory
     folders = os.environ["PYTHONPATH"].split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, folders))
 
-# Each plan asks for it, and it reads all that is installed.
+# Each plan calls it, and it reads the metadata of every installed package.
 context_diff.metadata.packages_distributions = functools.cache(context_diff.metadata.packages_distributions)
 
 

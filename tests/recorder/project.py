@@ -1,4 +1,4 @@
-"""A small SQLMesh project with every case, and a witness: SQLMesh's own account of what it did."""
+"""A small SQLMesh project with every case, and a witness: what SQLMesh itself reports."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ FILES = {
 
         @model("t.checked", kind="FULL", cron="@daily", columns={"id": "int"}, audits=[("positive", {})])
         def execute(context, **kwargs: t.Any) -> pd.DataFrame:
-            wish = os.environ.get("TEST_CHECKED", "")
-            if wish == "raise":
-                raise ValueError("checked was told to fail")
-            if wish.startswith("sleep"):
-                time.sleep(float(wish.split()[1]))
-            return pd.DataFrame({"id": [-1 if wish == "negative" else 1]})
+            request = os.environ.get("TEST_CHECKED", "")
+            if request == "raise":
+                raise ValueError("checked fails on request")
+            if request.startswith("sleep"):
+                time.sleep(float(request.split()[1]))
+            return pd.DataFrame({"id": [-1 if request == "negative" else 1]})
     """,
     "models/after_checked.sql": """
         MODEL (name t.after_checked, kind FULL, cron '@daily');
@@ -92,7 +92,7 @@ ALL_BUT_EXTERNAL = {
 
 
 class Witness(NoopConsole):
-    """What SQLMesh tells its console: the truth to compare the records with."""
+    """What SQLMesh reports to its console: the truth to compare the records with."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, int, int, bool]] = []  # node, audits passed, audits failed, went well

@@ -1,4 +1,4 @@
-"""A server that takes the recorder's events on a real socket, as the local cloud does, and can misbehave."""
+"""A server that accepts the recorder's events on a real socket, as the local cloud does, and can inject faults."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Event = dict[str, Any]
 
 
 class Receiver:
-    """`mode`: None (well), "hang", or an HTTP status to answer with. `bad`: says which events are refused."""
+    """`mode`: None (works), "hang", or an HTTP status to respond with. `is_bad`: which events are refused."""
 
     def __init__(self, port: int = 0) -> None:
         self.mode: str | int | None = None
-        self.bad: Callable[[Event], bool] = lambda _: False
-        self.bad_answer = 200  # 200: named in "refused"; 4xx: the whole request is refused
+        self.is_bad: Callable[[Event], bool] = lambda _: False
+        self.bad_answer = 200  # 200: listed in "refused"; 4xx: the whole request is refused
         self.location = ""  # where a 3xx sends the client
         self.client: tuple[str, str] | None = None
         self.valid_tokens: set[str] = set()
@@ -38,13 +38,13 @@ class Receiver:
                     receiver._released.wait(60)
                     return
                 if isinstance(receiver.mode, int):
-                    status, answer = receiver.mode, {"detail": "as the test wants it"}
+                    status, answer = receiver.mode, {"detail": "as the test requests"}
                 elif self.path.endswith("/auth/token"):
                     status, answer = receiver._login(self.headers.get("Authorization", ""))
-                elif not receiver._lets_in(self.headers.get("Authorization", "")):
-                    status, answer = 401, {"detail": "who are you?"}
+                elif not receiver._authenticates(self.headers.get("Authorization", "")):
+                    status, answer = 401, {"detail": "unauthenticated"}
                 else:
-                    status, answer = receiver._take(body)
+                    status, answer = receiver._accept(body)
                 content = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -73,7 +73,7 @@ class Receiver:
         return [event for event in self.events if event["type"] in types]
 
     def wait_for(self, fact: Callable[[], Any], seconds: float = 20) -> Any:
-        """Waits until something is true of what has come in, and says what came in if it never is."""
+        """Waits until something is true of what was received; fails with what was received if it never is."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not fact():
@@ -83,11 +83,11 @@ class Receiver:
                 self._changed.wait(min(left, 0.1))
             return fact()
 
-    def _take(self, body: bytes) -> tuple[int, Any]:
+    def _accept(self, body: bytes) -> tuple[int, Any]:
         events = [json.loads(line) for line in body.splitlines()]
-        refused = [event for event in events if self.bad(event)]
+        refused = [event for event in events if self.is_bad(event)]
         if refused and self.bad_answer != 200:
-            return self.bad_answer, {"detail": "one of them is bad"}
+            return self.bad_answer, {"detail": "one of them is invalid"}
         with self._changed:
             self.received += len(events)
             known = {event["id"] for event in self.events}
@@ -106,5 +106,5 @@ class Receiver:
         self.valid_tokens = {token}
         return 200, {"access_token": "not-this-one", "id_token": token, "expires_in": 3600}
 
-    def _lets_in(self, authorization: str) -> bool:
+    def _authenticates(self, authorization: str) -> bool:
         return self.client is None or authorization.removeprefix("Bearer ") in self.valid_tokens

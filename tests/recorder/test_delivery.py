@@ -1,4 +1,4 @@
-"""How events reach the server: through outages, refusals, logins and the spool that processes share."""
+"""How events reach the server, despite outages, refusals and expired tokens, and through the shared spool."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tobikodata.sqlmesh_recorder import _delivery, _spool
 from tobikodata.sqlmesh_recorder._delivery import Delivery
 from tobikodata.sqlmesh_recorder._settings import Settings
 
-# Puts COUNT events of WHO into a delivery; "then" says how it ends.
+# Puts COUNT events of WHO into a delivery, then ends, or waits if THEN is "wait".
 SCRIPT = """
 import os, signal, sys, time
 from tobikodata.sqlmesh_recorder._delivery import Delivery
@@ -71,7 +71,7 @@ def numbers_of(receiver: Receiver) -> list[int]:
     return [event["number"] for event in receiver.events]
 
 
-def test_while_the_server_is_down_events_wait_and_then_come_once_and_in_order(
+def test_events_of_an_outage_are_delivered_once_and_in_order_afterwards(
     planned: Project, monkeypatch: pytest.MonkeyPatch, spool: Path
 ) -> None:
     port = free_port()
@@ -95,7 +95,7 @@ def test_while_the_server_is_down_events_wait_and_then_come_once_and_in_order(
         receiver.close()
 
 
-def test_an_idle_run_sends_what_an_earlier_one_left(planned: Project, recorded: Receiver) -> None:
+def test_an_idle_run_sends_the_spool_of_an_earlier_one(planned: Project, recorded: Receiver) -> None:
     recorded.mode = 503
     planned.run(day=5)
     sqlmesh_recorder.uninstall()
@@ -107,7 +107,9 @@ def test_an_idle_run_sends_what_an_earlier_one_left(planned: Project, recorded: 
     assert len(recorded.of("run_started")) == 1
 
 
-def test_the_process_ends_in_time_when_the_server_hangs(planned: Project, recorded: Receiver, spool: Path) -> None:
+def test_a_server_that_hangs_does_not_delay_the_end_of_the_process(
+    planned: Project, recorded: Receiver, spool: Path
+) -> None:
     recorded.mode = "hang"
     assert planned.run(day=5).is_success
     before = time.monotonic()
@@ -116,7 +118,7 @@ def test_the_process_ends_in_time_when_the_server_hangs(planned: Project, record
     assert {"run_started", "run_ended"} <= {event["type"] for event in lines_of(spool)}
 
 
-def test_news_go_on_while_a_server_comes_back(receiver: Receiver, spool: Path) -> None:
+def test_new_events_are_sent_after_those_of_an_outage(receiver: Receiver, spool: Path) -> None:
     receiver.mode = 500
     delivery = delivery_to(receiver.url)
     put(delivery, 1, 2)
@@ -131,8 +133,8 @@ def test_news_go_on_while_a_server_comes_back(receiver: Receiver, spool: Path) -
 
 
 @pytest.mark.parametrize("answer", [200, 400, 422])
-def test_a_refused_event_is_given_up_and_the_others_arrive(receiver: Receiver, spool: Path, answer: int) -> None:
-    receiver.bad = lambda event: event["number"] == 7
+def test_a_refused_event_is_dropped_and_the_others_are_delivered(receiver: Receiver, spool: Path, answer: int) -> None:
+    receiver.is_bad = lambda event: event["number"] == 7
     receiver.bad_answer = answer
     delivery = delivery_to(receiver.url)
     put(delivery, *range(20))
@@ -148,7 +150,7 @@ def test_a_refused_event_is_given_up_and_the_others_arrive(receiver: Receiver, s
 
 
 @pytest.mark.parametrize("answer", [404, 403, 429, 503])
-def test_an_answer_that_may_be_better_later_keeps_the_events(receiver: Receiver, spool: Path, answer: int) -> None:
+def test_a_transient_error_keeps_the_events(receiver: Receiver, spool: Path, answer: int) -> None:
     receiver.mode = answer
     delivery = delivery_to(receiver.url)
     put(delivery, 1)
@@ -157,7 +159,7 @@ def test_an_answer_that_may_be_better_later_keeps_the_events(receiver: Receiver,
     assert [event["number"] for event in lines_of(spool)] == [1]
 
 
-def test_it_logs_in_and_renews_a_token_that_is_taken_back(receiver: Receiver) -> None:
+def test_it_logs_in_and_replaces_a_revoked_token(receiver: Receiver) -> None:
     receiver.client = ("me", "secret")
     delivery = delivery_to(receiver.url, TCLOUD_CLIENT_ID="me", TCLOUD_CLIENT_SECRET="secret")
     put(delivery, 1)
@@ -169,7 +171,7 @@ def test_it_logs_in_and_renews_a_token_that_is_taken_back(receiver: Receiver) ->
     assert [path for path in receiver.requests if "token" in path] == ["/auth/token"] * 2
 
 
-def test_a_wrong_secret_keeps_the_events_and_is_not_shown(
+def test_a_wrong_secret_keeps_the_events_and_is_not_logged(
     receiver: Receiver, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.client = ("me", "secret")
@@ -178,12 +180,12 @@ def test_a_wrong_secret_keeps_the_events_and_is_not_shown(
         put(delivery, 1)
         receiver.wait_for(spool.exists)
         delivery.close()
-    assert "TCLOUD_CLIENT_SECRET right?" in caplog.text
+    assert "TCLOUD_CLIENT_SECRET correct?" in caplog.text
     assert "not-the-one" not in caplog.text
     assert "not-the-one" not in repr(delivery._server._settings)
 
 
-def test_no_bearer_follows_a_redirect(receiver: Receiver, spool: Path) -> None:
+def test_a_redirect_gets_no_bearer_token(receiver: Receiver, spool: Path) -> None:
     other = Receiver()
     try:
         receiver.mode, receiver.location = 302, f"{other.url}/recorder/v1/events"
@@ -196,10 +198,10 @@ def test_no_bearer_follows_a_redirect(receiver: Receiver, spool: Path) -> None:
         other.close()
 
 
-def test_the_spool_is_capped_and_loses_the_oldest(
+def test_a_full_spool_drops_the_oldest_events(
     monkeypatch: pytest.MonkeyPatch, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_spool, "SPOOL_BYTES", 10_000)
+    monkeypatch.setattr(_spool, "MAX_SPOOL_BYTES", 10_000)
     delivery = delivery_to(f"http://127.0.0.1:{free_port()}")
     for number in range(300):
         put(delivery, number)
@@ -207,7 +209,7 @@ def test_the_spool_is_capped_and_loses_the_oldest(
     numbers = [event["number"] for event in lines_of(spool)]
     assert spool.stat().st_size <= 10_000
     assert numbers == list(range(numbers[0], 300))
-    assert "events are lost" in caplog.text
+    assert "events were dropped" in caplog.text
 
 
 def test_processes_share_the_spool(spool: Path) -> None:
@@ -220,7 +222,7 @@ def test_processes_share_the_spool(spool: Path) -> None:
     try:
         processes = [started(url, who, 100) for who in "efg"]
         assert [process.wait(30) for process in processes] == [0] * 3
-        delivery = delivery_to(url)  # for what the three could not send in their short lives
+        delivery = delivery_to(url)  # for what the three short-lived processes could not send
         delivery.wake_for_spool()
         receiver.wait_for(lambda: len(receiver.events) == 1100)
         delivery.close()
@@ -232,7 +234,7 @@ def test_processes_share_the_spool(spool: Path) -> None:
     assert not spool.exists()
 
 
-def test_a_process_waits_while_another_one_changes_the_spool(spool: Path) -> None:
+def test_a_process_waits_while_another_changes_the_spool(spool: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     spool.parent.mkdir()
     with open(f"{spool}.lock", "wb") as held:
@@ -246,7 +248,7 @@ def test_a_process_waits_while_another_one_changes_the_spool(spool: Path) -> Non
     assert spool.read_bytes() == b"{}\n"
 
 
-def test_a_killed_process_leaves_what_it_had_told(spool: Path) -> None:
+def test_events_of_a_killed_process_stay_in_the_spool(spool: Path) -> None:
     process = started(f"http://127.0.0.1:{free_port()}", "killed", 50, then="wait")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -258,7 +260,7 @@ def test_a_killed_process_leaves_what_it_had_told(spool: Path) -> None:
     assert [event["number"] for event in lines_of(spool)] == list(range(50))
 
 
-def test_half_a_line_in_the_spool_spoils_no_other(receiver: Receiver, spool: Path) -> None:
+def test_half_a_line_in_the_spool_is_ignored(receiver: Receiver, spool: Path) -> None:
     spool.parent.mkdir()
     spool.write_bytes(b'{"id": "1", "type": "plan_started", "number": 1}\n{"id": "2", "type": "pl')
     receiver.mode = 503
@@ -273,7 +275,7 @@ def test_half_a_line_in_the_spool_spoils_no_other(receiver: Receiver, spool: Pat
     delivery.close()
 
 
-def test_without_server_and_spool_the_queue_waits_quietly(tmp_path: Path) -> None:
+def test_without_server_and_spool_the_queue_waits_without_busy_looping(tmp_path: Path) -> None:
     in_the_way = tmp_path / "spool"
     in_the_way.write_text("a file where the folder should be")
     port = free_port()

@@ -1,4 +1,4 @@
-"""The example project does what its README says, with the loop that the demo runs."""
+"""The example project, with the loop that the demo runs, does what its README says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLMesh with the recorder does what it does without, whatever happens inside the recorder."""
+"""With the recorder, SQLMesh does what it does without it, whatever fails inside the recorder."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from receiver import Receiver
 from sqlmesh.core.scheduler import Scheduler
 
 from tobikodata import sqlmesh_recorder
-from tobikodata.sqlmesh_recorder import _delivery, _install, _seams
+from tobikodata.sqlmesh_recorder import _delivery, _hooks
 from tobikodata.sqlmesh_recorder._process import open_recording, process
-from tobikodata.sqlmesh_recorder._wrapping import Seam
+from tobikodata.sqlmesh_recorder._wrapping import Hook
 
 MODULES = [
     importlib.import_module(f"tobikodata.sqlmesh_recorder.{module.name}")
     for module in pkgutil.iter_modules(sqlmesh_recorder.__path__)
     if module.name != "__main__"
 ]
-INSIDES = [
+INTERNALS = [
     "open_recording",
     "environment_fields",
     "version_of",
     "milliseconds",
     "message_of",
-    "evaluation_here",
+    "current_evaluation",
     "leave",
     "one_request",
-    "Recording.tell",
+    "Recording.report_start",
     "Recording.schedule",
     "Recording.start",
     "Recording.finish",
     "Recording.fail_unevaluated",
     "Recording.end",
-    "Evaluation.note_audit",
-    "Evaluation.account",
+    "Recording.put_audit",
+    "Evaluation.add_audit",
+    "Evaluation.log_text",
     "Delivery.put",
     "Delivery._deliver",
     "Server.post",
@@ -53,25 +54,25 @@ INSIDES = [
 ]
 
 
-def normal(text: str) -> list[str]:
-    """The lines of an output without what differs from one run to the next: times, paths and their order."""
+def normalized(text: str) -> list[str]:
+    """The lines of an output without what differs between runs: times, paths and the order of lines."""
     text = re.sub(r"\d+\.\d+s|\d+:\d\d:\d\d|sqlmesh_[\d_]+\.log|project-\w+", "*", text)
     return sorted(line.strip() for line in text.splitlines() if line.strip())
 
 
 def test_the_command_line_is_sqlmeshs_own_even_without_a_server(template: Project, tmp_path: Path, spool: Path) -> None:
-    nobody = "http://127.0.0.1:9"
+    unreachable = "http://127.0.0.1:9"
     commands = []
     for name, is_recorded in {"project-plain": False, "project-recorded": True}.items():
         project = Project(tmp_path / name, copy_of=template)
         project.write("click.py", "raise ImportError('a file of the project, not what SQLMesh imports')")
-        settings = {"TCLOUD_BASE_URL": nobody, "TEST_CHECKED": "raise"}
+        settings = {"TCLOUD_BASE_URL": unreachable, "TEST_CHECKED": "raise"}
         commands.append(project.command("run", recorded=is_recorded, **settings))
     plain, recorded = (command.communicate(timeout=60) for command in commands)
     assert [command.returncode for command in commands] == [1, 1]
     for one, other in zip(plain, recorded):
-        assert normal(one) == normal(other)
-    assert "checked was told to fail" in plain[0]
+        assert normalized(one) == normalized(other)
+    assert "checked fails on request" in plain[0]
     events = [json.loads(line) for line in spool.read_bytes().splitlines()]
     assert [(event["type"], event["status"]) for event in events[-1:]] == [("run_ended", "failed")]
 
@@ -84,7 +85,7 @@ def test_a_failed_plan_raises_the_same_with_and_without(
     raised: list[BaseException] = []
     for name in ("plain", "recorded"):
         project = Project(tmp_path / name, copy_of=template)
-        with pytest.raises(Exception) as caught:  # noqa: PT011 (whatever it is, it is the same)
+        with pytest.raises(Exception) as caught:  # noqa: PT011 (its type is compared below)
             project.plan(day=6)
         raised.append(caught.value)
         sqlmesh_recorder.install()
@@ -93,7 +94,7 @@ def test_a_failed_plan_raises_the_same_with_and_without(
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_recorder_that_is_broken_inside_changes_nothing(planned: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_inside_the_recorder_changes_nothing(planned: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
 
     def broken(*_: Any, **__: Any) -> Any:
@@ -105,32 +106,32 @@ def test_a_recorder_that_is_broken_inside_changes_nothing(planned: Project, monk
     expected = planned.run(day=5)
     failed, batches = planned.witness.failed, sorted(planned.witness.batches)
     assert expected.is_failure
-    for day, inside in enumerate(INSIDES, start=6):
-        owner, _, name = inside.rpartition(".")
+    for day, internal in enumerate(INTERNALS, start=6):
+        owner, _, name = internal.rpartition(".")
         called.clear()
         with monkeypatch.context() as patch:
-            for module in MODULES:  # wherever it is known by that name
+            for module in MODULES:  # wherever it is imported under that name
                 if hasattr(module, owner or name):
                     patch.setattr(getattr(module, owner) if owner else module, name, broken)
-            assert planned.run(day=day) == expected, inside
-            if day <= 11:  # the model with an end has nothing to do after that
-                assert sorted(planned.witness.batches) == batches, inside
-            assert planned.witness.failed == failed, inside
+            assert planned.run(day=day) == expected, internal
+            if day <= 11:  # the model with an end has no work after that
+                assert sorted(planned.witness.batches) == batches, internal
+            assert planned.witness.failed == failed, internal
             sqlmesh_recorder.uninstall()
-        assert called, inside
+        assert called, internal
         sqlmesh_recorder.install()
 
 
-def test_a_method_that_this_sqlmesh_lacks_is_left_out_with_a_warning(
+def test_a_method_that_sqlmesh_lacks_is_skipped_with_a_warning(
     planned: Project,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    seams = [seam for seam in _seams.SEAMS if seam.method != "batch_intervals"]
-    missing = Seam("sqlmesh.core.scheduler", "Scheduler", "no_such", print, print)
-    nowhere = Seam("sqlmesh.no_such_module", "Scheduler", "evaluate", print, print)
-    monkeypatch.setattr(_install, "SEAMS", [missing, nowhere, *seams])
+    hooks = [hook for hook in _hooks.HOOKS if hook.method != "batch_intervals"]
+    missing = Hook("sqlmesh.core.scheduler", "Scheduler", "no_such", print, print)
+    nowhere = Hook("sqlmesh.no_such_module", "Scheduler", "evaluate", print, print)
+    monkeypatch.setattr(_hooks, "HOOKS", [missing, nowhere, *hooks])
     monkeypatch.setenv("TCLOUD_BASE_URL", receiver.url)
     with caplog.at_level(logging.WARNING):
         sqlmesh_recorder.install()
@@ -151,7 +152,7 @@ def test_installed_twice_it_records_once(planned: Project, recorded: Receiver) -
     assert not hasattr(Scheduler.evaluate, "__wrapped__")
 
 
-def test_switched_off_it_wraps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turned_off_it_wraps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOBIKO_RECORDER", "off")
     sqlmesh_recorder.install()
     assert not hasattr(Scheduler.evaluate, "__wrapped__")
@@ -176,7 +177,7 @@ def test_an_idle_run_starts_no_thread_and_sends_nothing(planned: Project, record
     assert recorded.requests == []
 
 
-def test_without_arguments_it_says_how_to_use_it(planned: Project) -> None:
+def test_without_arguments_it_prints_its_usage(planned: Project) -> None:
     process = planned.command()
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -184,17 +185,17 @@ def test_without_arguments_it_says_how_to_use_it(planned: Project) -> None:
     assert errors == ""
 
 
-def test_a_forked_process_leaves_the_parents_events_alone(planned: Project, recorded: Receiver) -> None:
+def test_a_forked_process_does_not_send_its_parents_events(planned: Project, recorded: Receiver) -> None:
     planned.run(day=5)
     parents = process.delivery
     context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
+    results = context.SimpleQueue()
 
     def child() -> None:
-        answers.put(process.delivery is None)
+        results.put(process.delivery is None)
         recording = open_recording("plan", "of-the-child")
         recording.environment = "prod"
-        recording.tell()
+        recording.report_start()
         sqlmesh_recorder.uninstall()
         os._exit(0)
 
@@ -202,7 +203,7 @@ def test_a_forked_process_leaves_the_parents_events_alone(planned: Project, reco
     forked.start()
     forked.join(20)
     assert forked.exitcode == 0
-    assert answers.get() is True
+    assert results.get() is True
     assert process.delivery is parents
     recorded.wait_for(lambda: [e for e in recorded.of("plan_started") if e["plan_id"] == "of-the-child"])
     recorded.wait_for(lambda: recorded.of("run_ended"))

@@ -1,4 +1,4 @@
-"""The recorder and the real local cloud: what SQLMesh did is what the API answers."""
+"""The recorder and the real local cloud: the API returns what SQLMesh did."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Cloud:
         self.bearer = self._exchange("POST", "/auth/token", headers, login)["id_token"]
 
     def get(self, path: str, **query: str) -> Any:
-        """None is what the cloud answers when there is none."""
+        """The response, or None for 404."""
         address = f"/api/v1/{path}?{urllib.parse.urlencode(query)}"
         return self._exchange("GET", address, {"Authorization": f"Bearer {self.bearer}"})
 
     def wait_for(self, fact: Callable[[], Any], seconds: float = 20) -> Any:
         deadline = time.monotonic() + seconds
         while not fact():
-            assert time.monotonic() < deadline, "it never came true"
+            assert time.monotonic() < deadline, "it never became true"
             time.sleep(0.05)
         return fact()
 
@@ -115,7 +115,7 @@ def test_plans_and_runs_show_in_the_api_as_sqlmesh_did_them(
     assert not {e["node_name"] for e in evaluations} & witness.skipped
 
 
-def test_a_killed_process_ends_its_run_by_silence(planned: Project, cloud: Cloud) -> None:
+def test_the_run_of_a_killed_process_ends_without_heartbeats(planned: Project, cloud: Cloud) -> None:
     process = planned.command("run", TEST_CHECKED="sleep 60")
     try:
         cloud.newest_run("in_progress")

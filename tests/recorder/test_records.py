@@ -1,4 +1,4 @@
-"""What is recorded of plans and runs, compared with SQLMesh's own account and its tables."""
+"""What is recorded of plans and runs, compared with what SQLMesh reports and with its tables."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def key_of(event: Event) -> dict[str, str]:
 
 
 def assert_equals_witness(witness: Witness, records: list[dict[str, Any]]) -> None:
-    """Every batch that SQLMesh says it evaluated is recorded once, with its audits, and no other."""
-    told = Counter(
+    """Every batch that SQLMesh reports as evaluated is recorded once, with its audits, and no other."""
+    recorded = Counter(
         (r["node_name"], *audit_counts(r), r["status"] == "success")
         for r in records
         if r["status"] != "scheduled" and not r["log"].startswith("failed before")
     )
-    # SQLMesh counts no audits of a batch that failed: it has none at hand when it raises.
+    # SQLMesh reports no audits of a batch that failed: its results are lost when it raises.
     witnessed = Counter(
         (node, passed, failed, well) if well else (node, *audits_of_failed(records, node), well)
         for node, passed, failed, well in witness.batches
     )
-    assert told == witnessed
+    assert recorded == witnessed
 
 
 def audit_counts(record: dict[str, Any]) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def audits_of_failed(records: list[dict[str, Any]], node: str) -> tuple[int, int
 
 @dataclass(frozen=True)
 class Story:
-    """A first plan, for three days, and a run for the two days after; told to a receiver."""
+    """A first plan, for three days, and a run for the two days after; recorded by a receiver."""
 
     project: Project
     receiver: Receiver
@@ -119,7 +119,7 @@ def test_a_plan_and_a_run_are_recorded_batch_by_batch(story: Story) -> None:
     assert story.project.query("SELECT COUNT(*) FROM t.facts") == [(10,)]
 
 
-def test_events_come_in_an_order_that_tells_the_story(story: Story) -> None:
+def test_events_are_sent_in_the_order_in_which_things_happened(story: Story) -> None:
     events = story.receiver.events
     for kind in ("plan", "run"):
         mine = [event for event in events if f"{kind}_id" in event and event["type"] != "environment"]
@@ -165,12 +165,12 @@ def test_the_dag_is_that_of_the_finalized_environment(story: Story) -> None:
     assert [name for name, node in nodes.items() if node["type"] == "audit"] == ["whole"]
 
 
-def test_the_same_audit_with_other_arguments_is_told_twice(story: Story) -> None:
+def test_the_same_audit_with_other_arguments_is_recorded_twice(story: Story) -> None:
     facts = next(r for r in story.planned() if r["node_name"] == '"shop"."t"."facts"')
-    told = [
+    recorded = [
         (audit["name"], audit["args"], audit["status"], audit["blocking"], audit["count"]) for audit in facts["audits"]
     ]
-    assert told == [
+    assert recorded == [
         ("not_null", "columns := (id)", "success", True, 0),
         ("not_null", "columns := (day)", "success", True, 0),
         ("few_rows", None, "failed", False, 2),
@@ -204,14 +204,14 @@ def test_a_failing_model_fails_the_run_and_its_children_have_no_record(
     assert planned.witness.skipped == {'"shop"."t"."after_checked"'}
     failed = [r for r in records if r["status"] == "failed"]
     assert [r["node_name"] for r in failed] == ['"shop"."t"."checked"']
-    assert failed[0]["error_message"].splitlines()[0] == "ValueError: checked was told to fail"
-    assert "checked was told to fail" in failed[0]["log"]
+    assert failed[0]["error_message"].splitlines()[0] == "ValueError: checked fails on request"
+    assert "checked fails on request" in failed[0]["log"]
     assert "Traceback" in failed[0]["log"]
     assert [r["node_name"] for r in records if r["status"] == "scheduled"] == ['"shop"."t"."after_checked"']
     assert planned.days_filled('"shop"."t"."checked"') == 3
 
 
-def test_a_failed_plan_tells_why(project: Project, recorded: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_plan_has_its_message(project: Project, recorded: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_CHECKED", "raise")
     with pytest.raises(PlanError) as raised:
         project.plan()
@@ -223,7 +223,7 @@ def test_a_failed_plan_tells_why(project: Project, recorded: Receiver, monkeypat
     assert_equals_witness(project.witness, evaluations(recorded, key_of(end)))
 
 
-def test_a_plan_that_ends_with_an_exception_of_any_kind_is_told_to_end(
+def test_a_plan_that_raises_any_exception_is_recorded_as_ended(
     planned: Project, recorded: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def finalize(*_: Any) -> None:
@@ -237,7 +237,7 @@ def test_a_plan_that_ends_with_an_exception_of_any_kind_is_told_to_end(
     assert end["error_message"].startswith("ValidationError: 1 validation error for int")
 
 
-def test_a_blocking_audit_fails_its_evaluation_and_is_told(
+def test_a_blocking_audit_fails_its_evaluation_and_is_recorded(
     planned: Project, recorded: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_CHECKED", "negative")
@@ -253,7 +253,7 @@ def test_a_blocking_audit_fails_its_evaluation_and_is_told(
     assert planned.days_filled('"shop"."t"."checked"') == 3
 
 
-def test_audits_that_ran_before_one_with_a_broken_query_are_told(planned: Project, recorded: Receiver) -> None:
+def test_audits_that_ran_before_one_with_a_broken_query_are_recorded(planned: Project, recorded: Receiver) -> None:
     text = (planned.root / "models/after_checked.sql").read_text()
     planned.write("audits/broken.sql", "AUDIT (name broken);\nSELECT no_such_column FROM @this_model")
     planned.write(
@@ -268,7 +268,7 @@ def test_audits_that_ran_before_one_with_a_broken_query_are_told(planned: Projec
     assert "no_such_column" in failed["error_message"]
 
 
-def test_a_plan_that_only_adds_an_audit_tells_its_result(planned: Project, recorded: Receiver) -> None:
+def test_a_plan_that_only_adds_an_audit_records_its_result(planned: Project, recorded: Receiver) -> None:
     text = (planned.root / "models/after_checked.sql").read_text()
     planned.write("models/after_checked.sql", text.replace("'@daily'", "'@daily', audits (positive)"))
     plan = planned.plan()
@@ -301,7 +301,7 @@ def plan_without_backfill(project: Project) -> Any:
 
 
 @pytest.mark.parametrize("plan", [plan_of_tomorrow, plan_without_backfill])
-def test_a_table_that_cant_be_created_is_a_failed_evaluation(
+def test_a_table_that_cannot_be_created_is_a_failed_evaluation(
     planned: Project, recorded: Receiver, plan: Callable[[Project], Any]
 ) -> None:
     planned.write(
@@ -324,7 +324,7 @@ def test_a_table_that_cant_be_created_is_a_failed_evaluation(
     assert "1 of" in end["error_message"]
 
 
-def test_an_environment_that_was_not_finalized_is_not_told(
+def test_an_environment_that_was_not_finalized_is_not_recorded(
     planned: Project, recorded: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EngineAdapterStateSync, "finalize", lambda *_: None)
@@ -349,7 +349,7 @@ def test_a_promotion_of_what_dev_evaluated_evaluates_nothing(planned: Project, r
     assert dags[prod.plan_id][record["node_name"]] == record["version"]
 
 
-def test_a_preview_in_dev_says_nothing_about_the_table_of_prod(planned: Project, recorded: Receiver) -> None:
+def test_a_preview_in_dev_has_another_version_than_the_table_of_prod(planned: Project, recorded: Receiver) -> None:
     text = (planned.root / "models/checked.py").read_text()
     planned.write("models/checked.py", text.replace("else 1]", "else 2]"))
     dev = planned.plan(environment="dev", forward_only=True, enable_preview=True)
@@ -402,12 +402,12 @@ def test_a_run_that_a_plan_disturbs_is_one_run(
     assert {r["status"] for r in records} == {"success"}
 
 
-def test_a_heartbeat_tells_that_a_run_goes_on(
+def test_heartbeats_are_sent_while_a_run_is_in_progress(
     planned: Project, recorded: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_delivery, "HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setenv("TEST_CHECKED", "sleep 1")
     planned.run(day=5)
     run_id = ended(recorded, "run")["run_id"]
-    beats = [event for event in recorded.of("heartbeat") if event.get("run_id") == run_id]
-    assert len(beats) >= 3
+    heartbeats = [event for event in recorded.of("heartbeat") if event.get("run_id") == run_id]
+    assert len(heartbeats) >= 3

@@ -6,23 +6,26 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ._install import install
+from ._hooks import install
 from ._process import process
 
 USAGE = """\
 usage: python -m tobikodata.sqlmesh_recorder COMMAND ...
 
-Does what `sqlmesh COMMAND ...` does, and records its runs and plans in a local cloud (`tobiko-facade serve`),
-whose address stands in TCLOUD_BASE_URL. For example:
+Runs `sqlmesh COMMAND ...` and records its runs and plans in the local cloud (`tobiko-facade serve`) at
+TCLOUD_BASE_URL. For example:
 
   TCLOUD_BASE_URL=http://127.0.0.1:8765 python -m tobikodata.sqlmesh_recorder run
 
-While the server is away, the records wait in a spool file. `... --help` is SQLMesh's own help.
+While the server is unreachable, the records wait in a spool file. `... --help` prints SQLMesh's own help.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`sqlmesh ARGUMENTS`, recorded. SQLMesh ends the process itself, with its own exit code."""
+    """Runs `sqlmesh ARGUMENTS`, recorded. SQLMesh usually ends the process itself, with its own exit code.
+
+    Returns: the exit code; 1 if SQLMesh can't be imported.
+    """
     if not arguments:
         sys.stdout.write(USAGE)
         return 0
@@ -36,6 +39,6 @@ def main(arguments: Sequence[str]) -> int:
     try:
         sqlmesh.cli(prog_name="sqlmesh")  # as its own command calls itself
     finally:
-        if process.has_no_settings:
+        if process.lacks_settings:
             sys.stderr.write("sqlmesh_recorder: nothing was recorded, TCLOUD_BASE_URL is not set\n")
     return 0

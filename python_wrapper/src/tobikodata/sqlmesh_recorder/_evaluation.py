@@ -1,59 +1,113 @@
-"""One batch of one node while it is evaluated, with the audits that have run so far."""
+"""One evaluation: a batch of a node's intervals, and the audits that have run on it."""
 
 from __future__ import annotations
 
 import importlib
 import time
-from typing import TYPE_CHECKING, Any
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
 
-from ._audit import Audit
-from ._batch import Batch
-from ._errors import traceback_of
+from ._formatting import MESSAGE_CHARACTERS, milliseconds, now, timestamp, traceback_of, truncate_middle
 from ._guard import safely
 
-if TYPE_CHECKING:
-    from ._recording import Recording
+
+@dataclass(frozen=True)
+class Batch:
+    """What an evaluation works on: a snapshot and an interval of it."""
+
+    snapshot: Any
+    version: str
+    start: Any
+    end: Any
+    number: int = 1  # among the batches of its node; known once it starts
+    evaluation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def key(self) -> tuple[str, Any, Any]:
+        """Identifies the batch both when it is scheduled and when it starts."""
+        return (self.snapshot.name, milliseconds(self.start), milliseconds(self.end))
+
+    def interval(self) -> dict[str, str | None]:
+        return {"interval_start": timestamp(self.start), "interval_end": timestamp(self.end)}
+
+    def fields(self) -> dict[str, Any]:
+        return {"node_name": self.snapshot.name, "version": self.version, **self.interval()}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of one audit."""
+
+    result: Any
+    name: str
+    count: int | None  # the rows that violate the audit
+    blocking: bool
+
+    @classmethod
+    def of(cls, result: Any) -> Audit:
+        return cls(result, result.audit.name, result.count, bool(result.blocking))
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "args": safely(_arguments, self.result),
+            "status": "failed" if self.count else "success",
+            "blocking": self.blocking,
+            "count": self.count,
+            "execution_time": now(),
+            "log": safely(_query, self.result),
+        }
+
+    def rows(self) -> str:
+        return f"{self.count} {'row' if self.count == 1 else 'rows'}"
+
+    def summary(self) -> str:
+        if not self.count:
+            return f"{self.name} passed"
+        return f"{self.name} failed ({self.rows()}, {'blocking' if self.blocking else 'a warning'})"
 
 
 class Evaluation:
-    """`tracker`: SQLMesh's count of the rows, where it has one. `only_audits`: the data stays as it is."""
+    """A batch that is being evaluated.
 
-    def __init__(self, recording: Recording, batch: Batch, tracker: Any, only_audits: bool) -> None:
-        self.recording = recording
+    `tracker` is SQLMesh's row counter, where this version has one. `only_audits`: no data is loaded.
+    """
+
+    def __init__(self, batch: Batch, tracker: Any = None, only_audits: bool = False) -> None:
         self.batch = batch
         self.only_audits = only_audits
         self._tracker = tracker
-        self._began = time.monotonic()
+        self._started_s = time.monotonic()
         self._audits: list[Audit] = []
 
-    def note_audit(self, result: Any) -> None:
+    def add_audit(self, result: Any) -> dict[str, Any] | None:
+        """Returns the audit event's fields, or None if the audit was skipped or is known already."""
         if result.skipped or any(result is audit.result for audit in self._audits):
-            return
+            return None
         audit = Audit.of(result)
         self._audits.append(audit)
-        identifier, interval = self.batch.evaluation_id, self.batch.interval()
-        self.recording.put("audit", evaluation_id=identifier, **audit.fields(), **interval)
+        return {"evaluation_id": self.batch.evaluation_id, **audit.fields(), **self.batch.interval()}
 
     def failed_by_audits(self) -> str | None:
-        """Where only audits run, SQLMesh raises after they have returned."""
+        """The message for failed audits where nothing else runs: there SQLMesh raises only afterwards."""
         failed = [audit for audit in self._audits if audit.count and audit.blocking]
         if not self.only_audits or not failed:
             return None
         return "; ".join(f"audit {audit.name} failed: {audit.rows()}" for audit in failed)
 
-    def account(self, error: BaseException | None) -> str:
-        """The evaluation's log."""
+    def log_text(self, error: BaseException | None) -> str:
         lines = [f"{self.batch.snapshot.node.name}, version {self.batch.version}"]
         if self.only_audits:
-            lines.append("only audits: the data stays as it is")
+            lines.append("only audits ran, no data was loaded")
         start, end = self.batch.interval().values()
         if start and end:
             lines.append(f"batch {self.batch.number}: {start} to {end} (exclusive)")
         rows = safely(self._rows)
-        seconds = f"{'finished' if error is None else 'failed'} after {time.monotonic() - self._began:.2f} s"
-        lines.append(f"{seconds}, {rows} rows" if rows else seconds)
+        duration = f"{'finished' if error is None else 'failed'} after {time.monotonic() - self._started_s:.2f} s"
+        lines.append(f"{duration}, {rows} rows" if rows else duration)
         if self._audits:
-            lines.append("audits: " + "; ".join(audit.verdict() for audit in self._audits))
+            lines.append("audits: " + "; ".join(audit.summary() for audit in self._audits))
         if error is not None:
             lines += ["", traceback_of(error)]
         return "\n".join(lines)
@@ -62,7 +116,19 @@ class Evaluation:
         if self._tracker is None:
             return None
         batch_id = importlib.import_module("sqlmesh.core.snapshot").SnapshotIdBatch
-        known = self._tracker.get_execution_context(
+        execution = self._tracker.get_execution_context(
             batch_id(snapshot_id=self.batch.snapshot.snapshot_id, batch_id=self.batch.number - 1)
         )
-        return known.stats.total_rows_processed if known is not None else None
+        return execution.stats.total_rows_processed if execution is not None else None
+
+
+def _arguments(result: Any) -> str | None:
+    arguments = getattr(result, "audit_args", None) or {}
+    texts = (f"{name} := {value.sql() if hasattr(value, 'sql') else value}" for name, value in arguments.items())
+    return truncate_middle(", ".join(texts), MESSAGE_CHARACTERS) or None
+
+
+def _query(result: Any) -> str | None:
+    if result.query is None:
+        return None
+    return truncate_middle(result.query.sql(pretty=True), MESSAGE_CHARACTERS)

@@ -1,20 +1,69 @@
-"""What goes on in this process: its runs and plans, their evaluations, and the delivery that all share."""
+"""What is going on in this process: its runs and plans, the scheduler's passes, the evaluation of each thread."""
 
 from __future__ import annotations
 
 import os
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from ._delivery import Delivery
-from ._log import log
+from ._environment import deployability_of, environment_fields, version_of
+from ._evaluation import Evaluation
+from ._guard import log
 from ._recording import Recording
 from ._settings import Settings
 
-if TYPE_CHECKING:
-    from ._evaluation import Evaluation
-    from ._pass import Pass
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan while SQLMesh's plan evaluator applies it."""
+
+    recording: Recording
+    plan: Any
+    evaluator: Any
+
+    def find_node(self, name: str) -> tuple[str, str | None]:
+        """A node's name and version. The name that the user wrote is not known here."""
+        versions = (s.version for s in self.plan.environment.snapshots if s.name == name)
+        return name, next((str(version) for version in versions if version), None)
+
+    def put_environment(self) -> None:
+        """Records the DAG that the plan has created, from the state connection that this process has anyway."""
+        state = self.evaluator.state_sync
+        environment = state.get_environment(self.recording.environment)
+        if environment is not None and environment.finalized_ts:
+            snapshots = state.get_snapshots(environment.snapshots)
+            index = deployability_of(environment, snapshots)
+            self.recording.put_environment(environment_fields(environment, snapshots.values(), index))
+
+
+@dataclass(frozen=True)
+class SchedulerPass:
+    """One call of `run_merged_intervals`: a run makes one, or more if a plan disturbs it; a plan one or two."""
+
+    recording: Recording
+    scheduler: Any
+    deployability: Any
+    audit_only: bool
+
+    def version(self, snapshot: Any) -> str:
+        return version_of(snapshot, self.deployability)
+
+    def find_node(self, name: str) -> tuple[str, str | None]:
+        """A node's name as the user wrote it, and its version."""
+        for snapshot in self.scheduler.snapshots.values():
+            if snapshot.name == name:
+                return snapshot.node.name, self.version(snapshot)
+        return name, None
+
+    def put_environment(self) -> None:
+        """Records the DAG at the start of a run: the scheduler has loaded the environment's snapshots already."""
+        environment = self.scheduler.state_sync.get_environment(self.recording.environment)
+        if environment is not None and environment.finalized_ts:
+            snapshots = self.scheduler.snapshots.values()
+            self.recording.put_environment(environment_fields(environment, snapshots, self.deployability))
 
 
 class Process:
@@ -25,60 +74,60 @@ class Process:
 
     def reset(self) -> None:
         self.delivery: Delivery | None = None
-        self.has_no_settings = False
-        self.passes: dict[int, Pass] = {}  # by scheduler: evaluations happen in worker threads
+        self.lacks_settings = False
+        self.passes: dict[int, SchedulerPass] = {}  # by the id of the scheduler: evaluations run in worker threads
 
 
 process = Process()
-_current: ContextVar[Recording | None] = ContextVar("tobiko_recording", default=None)
-_here = threading.local()
+_recording: ContextVar[Recording | None] = ContextVar("tobiko_recording", default=None)
+_this_thread = threading.local()
 
 
 def open_recording(kind: str, key: str) -> Recording | None:
-    """A new run or plan, or None where nothing is recorded."""
+    """A recording of a new run or plan, or None where nothing is recorded."""
     if process.delivery is None:
-        # Not before now: SQLMesh has read the project's .env file on its way here.
+        # Not earlier: SQLMesh has read the project's .env file by now.
         settings = Settings.of(os.environ)
         if settings is None:
-            if not process.has_no_settings:
+            if not process.lacks_settings:
                 log.warning("nothing is recorded: TCLOUD_BASE_URL is not set")
-            process.has_no_settings = True
+            process.lacks_settings = True
             return None
         process.delivery = Delivery(settings)
     process.delivery.wake_for_spool()
-    return Recording(kind, key, process.delivery, outer=_current.get())
+    return Recording(kind, key, process.delivery, outer=_recording.get())
 
 
 def enter(recording: Recording) -> None:
-    """From now on, until it is left, what happens in this thread is its doing."""
-    _current.set(recording)
+    """Attributes what happens in this thread to the recording, until `leave`."""
+    _recording.set(recording)
 
 
 def leave(recording: Recording) -> None:
-    _current.set(recording.outer)
+    _recording.set(recording.outer)
 
 
 def current_recording() -> Recording | None:
-    recording = _current.get()
-    return recording if recording is not None and recording.is_mine() else None
+    recording = _recording.get()
+    return recording if recording is not None and recording.is_of_this_process() else None
 
 
-def evaluating(evaluation: Evaluation | None) -> None:
-    """Says which evaluation goes on in this thread."""
-    _here.evaluation = evaluation
+def set_current_evaluation(current: tuple[Recording, Evaluation] | None) -> None:
+    """Sets this thread's evaluation."""
+    _this_thread.evaluation = current
 
 
-def evaluation_here(snapshot: Any) -> Evaluation | None:
-    """The evaluation that goes on in this thread, if it is the snapshot's."""
-    evaluation: Evaluation | None = getattr(_here, "evaluation", None)
-    return evaluation if evaluation is not None and evaluation.batch.snapshot is snapshot else None
+def current_evaluation(snapshot: Any) -> tuple[Recording, Evaluation] | None:
+    """This thread's evaluation, if it is one of that snapshot."""
+    current: tuple[Recording, Evaluation] | None = getattr(_this_thread, "evaluation", None)
+    return current if current is not None and current[1].batch.snapshot is snapshot else None
 
 
 def _after_fork_in_child() -> None:
-    # SQLMesh loads models in forked processes. The queue, its thread and its locks are the parent's.
+    # SQLMesh loads models in forked processes. The queue, its thread and its locks belong to the parent.
     process.delivery = None
     process.passes.clear()
-    _here.__dict__.clear()
+    _this_thread.__dict__.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""One run or plan: what has been told of it, and what is open."""
+"""The recording of one run or plan: what has been reported, and which evaluations are open."""
 
 from __future__ import annotations
 
@@ -9,54 +9,59 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Callable
 
-from ._batch import Batch
 from ._delivery import Delivery
-from ._errors import is_abort, message_of, status_of, traceback_of
-from ._evaluation import Evaluation
+from ._evaluation import Batch, Evaluation
+from ._formatting import (
+    LOG_CHARACTERS,
+    is_abort,
+    message_of,
+    node_name,
+    now,
+    status_of,
+    traceback_of,
+    truncate_middle,
+)
 from ._guard import safely
-from ._names import node_name
-from ._text import LOG_CHARACTERS, cut
-from ._times import now
 
 
 class Recording:
-    """A run is held back until it evaluates something: one that does not is no run."""
+    """A run is held back until it evaluates something: one that evaluates nothing is not recorded."""
 
     def __init__(self, kind: str, key: str, delivery: Delivery, outer: Recording | None = None) -> None:
         self.kind = kind
         self.outer = outer
         self.environment = ""
-        self.was_due = False
+        self.had_work = False
         self.skipped: set[str] = set()
         self._key = {f"{kind}_id": key}
         self._delivery = delivery
-        self._process = os.getpid()
+        self._process_id = os.getpid()
         self._lock = threading.RLock()
-        self._is_told = False
-        self._began_at = now()
-        self._held: list[Mapping[str, Any]] = []  # environments, until it is told
+        self._is_reported = False
+        self._started_at = now()
+        self._held: list[Mapping[str, Any]] = []  # environments, until the start is reported
         self._scheduled: dict[tuple[str, Any, Any], Batch] = {}
         self._open: dict[str, Evaluation] = {}
-        self._seen: dict[str, str] = {}  # node name -> the name that the user wrote
+        self._model_names: dict[str, str] = {}  # by node name: the name that the user wrote
         self._failed: dict[str, None] = {}
 
-    def is_mine(self) -> bool:
+    def is_of_this_process(self) -> bool:
         """False in a process that was forked from the one that opened it."""
-        return self._process == os.getpid()
+        return self._process_id == os.getpid()
 
-    def tell(self) -> None:
+    def report_start(self) -> None:
         with self._lock:
-            if self._is_told:
+            if self._is_reported:
                 return
-            self._is_told = True
+            self._is_reported = True
             for fields in self._held:
                 self.put("environment", **fields)
-            self.put(f"{self.kind}_started", at=self._began_at, **self._key, environment=self.environment)
-            self._delivery.hearts[id(self)] = self._key
+            self.put(f"{self.kind}_started", at=self._started_at, **self._key, environment=self.environment)
+            self._delivery.heartbeats[id(self)] = self._key
 
     def put_environment(self, fields: Mapping[str, Any]) -> None:
         with self._lock:
-            if self._is_told:
+            if self._is_reported:
                 self.put("environment", **fields)
             else:
                 self._held.append(fields)
@@ -64,22 +69,27 @@ class Recording:
     def schedule(self, batch: Batch) -> None:
         with self._lock:
             if batch.key in self._scheduled:
-                return  # SQLMesh starts a run anew when a plan changes the environment under it
-            self.tell()
-            self._seen[batch.snapshot.name] = batch.snapshot.node.name
+                return  # SQLMesh restarts a run when a plan changes the environment in the meantime
+            self.report_start()
+            self._model_names[batch.snapshot.name] = batch.snapshot.node.name
             self._scheduled[batch.key] = batch
             self._put_evaluation("evaluation_scheduled", batch.evaluation_id, batch.fields())
 
     def start(self, batch: Batch, tracker: Any = None, only_audits: bool = False) -> Evaluation:
         with self._lock:
-            self.tell()
-            self._seen[batch.snapshot.name] = batch.snapshot.node.name
+            self.report_start()
+            self._model_names[batch.snapshot.name] = batch.snapshot.node.name
             scheduled = self._scheduled.pop(batch.key, batch)
             batch = replace(batch, evaluation_id=scheduled.evaluation_id)
-            evaluation = Evaluation(self, batch, tracker, only_audits)
+            evaluation = Evaluation(batch, tracker, only_audits)
             self._open[batch.evaluation_id] = evaluation
             self._put_evaluation("evaluation_started", batch.evaluation_id, batch.fields())
         return evaluation
+
+    def put_audit(self, evaluation: Evaluation, result: Any) -> None:
+        fields = evaluation.add_audit(result)
+        if fields is not None:
+            self.put("audit", **fields)
 
     def finish(self, evaluation: Evaluation, error: BaseException | None) -> None:
         message = message_of(error) if error is not None else evaluation.failed_by_audits()
@@ -89,43 +99,43 @@ class Recording:
                 return
             if status == "failed":
                 self._failed[evaluation.batch.snapshot.name] = None
-        self._put_end(evaluation.batch.evaluation_id, status, message, evaluation.account(error))
+        self._put_end(evaluation.batch.evaluation_id, status, message, evaluation.log_text(error))
 
-    def fail_unevaluated(self, error: Any, known_as: Callable[[str], tuple[str, str | None]]) -> None:
-        """Notes a node that failed before its evaluation began, as when its table can't be created."""
+    def fail_unevaluated(self, error: Any, find_node: Callable[[str], tuple[str, str | None]]) -> None:
+        """Records a node that failed before its evaluation started, for example as its table can't be created."""
         name, cause = node_name(error.node), error.__cause__ or error
         if not name or type(cause).__name__ == "CircuitBreakerError":
             return
-        written, version = known_as(name)
+        model_name, version = find_node(name)
         identifier = str(uuid.uuid4())
         fields = {"node_name": name, "version": version, "interval_start": None, "interval_end": None}
         with self._lock:
             if name in self._failed:
                 return
             self._failed[name] = None
-            self._seen.setdefault(name, written)
+            self._model_names.setdefault(name, model_name)
             key = next((key for key in self._scheduled if key[0] == name), None)
             if key is not None:
                 batch = self._scheduled.pop(key)
                 identifier, fields = batch.evaluation_id, batch.fields()
-            self.tell()
+            self.report_start()
             self._put_evaluation("evaluation_started", identifier, fields)
-        text = "failed before the evaluation began\n\n" + traceback_of(cause)
+        text = "failed before the evaluation started\n\n" + traceback_of(cause)
         self._put_end(identifier, "failed", message_of(cause), text)
 
     def end(self, failed: bool, error: BaseException | None) -> None:
-        self._delivery.hearts.pop(id(self), None)
-        if not self.is_mine():
+        self._delivery.heartbeats.pop(id(self), None)
+        if not self.is_of_this_process():
             return
         for evaluation in list(self._open.values()):
             safely(self.finish, evaluation, error or KeyboardInterrupt())
-        if error is not None and self.was_due:
-            self.tell()
-        if not self._is_told:
+        if error is not None and self.had_work:
+            self.report_start()
+        if not self._is_reported:
             return
         texts = [message_of(error)] if error is not None else []
         if self._failed and not is_abort(error):
-            texts.append(self._count_failed())
+            texts.append(self._failed_nodes())
         status = status_of(error, failed)
         message = "\n".join(texts) if status != "success" else None
         fields = {"environment": self.environment, "status": status, "error_message": message}
@@ -138,11 +148,11 @@ class Recording:
         self.put(kind, evaluation_id=identifier, **self._key, environment=self.environment, **fields)
 
     def _put_end(self, identifier: str, status: str, message: str | None, text: str) -> None:
-        fields = {"status": status, "error_message": message, "log": cut(text, LOG_CHARACTERS)}
+        fields = {"status": status, "error_message": message, "log": truncate_middle(text, LOG_CHARACTERS)}
         self.put("evaluation_ended", evaluation_id=identifier, **fields)
 
-    def _count_failed(self) -> str:
-        names = cut(", ".join(self._seen.get(name, name) for name in self._failed), 1000)
+    def _failed_nodes(self) -> str:
+        names = truncate_middle(", ".join(self._model_names.get(name, name) for name in self._failed), 1000)
         skipped = len(self.skipped.difference(self._failed))
-        text = f"{len(self._failed)} of {len(self._seen)} nodes failed: {names}"
+        text = f"{len(self._failed)} of {len(self._model_names)} nodes failed: {names}"
         return f"{text}; {skipped} skipped" if skipped else text

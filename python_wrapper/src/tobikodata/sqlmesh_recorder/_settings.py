@@ -1,4 +1,4 @@
-"""Where the events go; read from the environment once, when the first run or plan begins."""
+"""The recorder's settings: environment variables, read once, when the first run or plan starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ._log import log
+from ._guard import log
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,16 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings | None:
+        """The settings, or None without TCLOUD_BASE_URL."""
         base_url = environment.get("TCLOUD_BASE_URL", "").strip().rstrip("/")
         if not base_url:
             return None
         client_id = environment.get("TCLOUD_CLIENT_ID", "")
         client_secret = environment.get("TCLOUD_CLIENT_SECRET", "")
         if client_secret and not client_id:
-            log.warning("TCLOUD_CLIENT_SECRET without TCLOUD_CLIENT_ID: going on without a login")
+            log.warning("TCLOUD_CLIENT_SECRET is set without TCLOUD_CLIENT_ID: continuing without a login")
             client_secret = ""
-        # Only a local cloud takes events, and it has its token endpoint below its own address.
+        # Only a local cloud accepts events, and its token endpoint is below its own base URL.
         token_url = environment.get("TCLOUD_TOKEN_URL") or f"{base_url}/auth/token"
         spool = environment.get("TOBIKO_RECORDER_SPOOL") or _default_spool(base_url, environment)
         ca_file = environment.get("TCLOUD_CA_FILE") or None
@@ -38,7 +39,7 @@ class Settings:
 
 
 def _default_spool(base_url: str, environment: Mapping[str, str]) -> Path:
-    """In the user's cache folder; a file for each server, so that none gets what was meant for another."""
+    """A file in the user's cache folder, one for each server: none receives the events of another."""
     if sys.platform == "win32":
         cache = Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":

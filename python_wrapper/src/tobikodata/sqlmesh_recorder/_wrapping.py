@@ -1,4 +1,4 @@
-"""Wraps a method of SQLMesh, so that what goes in and what comes out is noted. Neither is changed."""
+"""Wraps a method of SQLMesh to observe its arguments, its result and its exception. None of them is changed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from ._guard import safely
-from ._log import log
+from ._guard import log, safely
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,7 @@ class Call:
     kwargs: Mapping[str, Any]
 
     def argument(self, position: int, name: str) -> Any:
+        """An argument, however it was passed; None if it was not."""
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[position] if len(self.args) > position else None
@@ -28,51 +28,52 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What it came to."""
+    """How the call ended."""
 
     result: Any = None
     error: BaseException | None = None
 
 
 @dataclass(frozen=True)
-class Seam:
-    """A method to wrap. `begin` answers what `end` needs, or None when there is nothing to note."""
+class Hook:
+    """A method to wrap. `before` returns what `after` needs, or None if there is nothing to record."""
 
     module: str
     owner: str
     method: str
-    begin: Callable[[Call], Any]
-    end: Callable[[Any, Outcome], None]
+    before: Callable[[Call], Any]
+    after: Callable[[Any, Outcome], None]
 
 
 _wrapped: list[tuple[Any, str, Any]] = []
 
 
-def wrap(seam: Seam) -> None:
-    owner = getattr(importlib.import_module(seam.module), seam.owner, None)
-    original = getattr(owner, "__dict__", {}).get(seam.method)
+def wrap(hook: Hook) -> None:
+    """Replaces the method with one that calls the hook; logs a warning if this SQLMesh lacks it."""
+    owner = getattr(importlib.import_module(hook.module), hook.owner, None)
+    original = getattr(owner, "__dict__", {}).get(hook.method)
     if not callable(original):
-        log.warning("this SQLMesh has no %s.%s: what it tells is not recorded", seam.owner, seam.method)
+        log.warning("this SQLMesh has no %s.%s: its calls are not recorded", hook.owner, hook.method)
         return
     if hasattr(original, "_is_recorded"):
         return
 
     @functools.wraps(original)
     def recorded(self: Any, *args: Any, **kwargs: Any) -> Any:
-        begun = safely(seam.begin, Call(self, args, kwargs))
+        state = safely(hook.before, Call(self, args, kwargs))
         try:
             result = original(self, *args, **kwargs)
         except BaseException as error:
-            if begun is not None:
-                safely(seam.end, begun, Outcome(error=error))
+            if state is not None:
+                safely(hook.after, state, Outcome(error=error))
             raise
-        if begun is not None:
-            safely(seam.end, begun, Outcome(result))
+        if state is not None:
+            safely(hook.after, state, Outcome(result))
         return result
 
     recorded._is_recorded = True  # type: ignore[attr-defined]
-    setattr(owner, seam.method, recorded)
-    _wrapped.append((owner, seam.method, original))
+    setattr(owner, hook.method, recorded)
+    _wrapped.append((owner, hook.method, original))
 
 
 def unwrap_all() -> None:
