@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """Plays `tobiko-facade` from a script, for what the real one never does: channels that break, odd orders.
 
+<<<<<<< HEAD:tests/support/scripted_executable.py
 SCRIPTED_EXECUTABLE names a JSON file: {"definitions": {}, "poll": {}, "mirror": [step...], "sync": [step...]}.
+=======
+SCRIPTED_FACADE names a JSON file: {"definitions": {}, "tick": {}, "mirror": [step...], "sync": [step...]}.
+>>>>>>> 56cab28 (The sensor's decisions are made in the executable: tobiko-facade tick, pure and property-tested; Python gathers and hands over):tests/support/scripted_facade.py
 Steps: {"send": message}, {"raw": text}, {"sleep": seconds}, {"wait_for": file}, {"stderr": text},
-{"stdout": text}, {"stubborn": true} (ignore SIGINT), {"exit": code}. Under `definitions` and `poll`: an
+{"stdout": text}, {"stubborn": true} (ignore SIGINT), {"exit": code}. Under `definitions` and `tick`: an
 object to print, or {"error": text, "exit": code, "sleep": seconds}.
 Each call is noted in the file with the suffix `.calls`.
 """
@@ -26,7 +30,7 @@ def main() -> int:
     with open(path + ".calls", "a") as calls:
         calls.write(json.dumps({"argv": sys.argv[1:], "pid": os.getpid()}) + "\n")
     steps = script[command]
-    if command in ("definitions", "poll"):
+    if command in ("definitions", "tick"):
         time.sleep(steps.get("sleep", 0))
         if "error" in steps:
             print(f"error: {steps['error']}", file=sys.stderr)

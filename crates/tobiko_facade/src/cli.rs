@@ -51,6 +51,9 @@ pub enum Command {
     Definitions(DefinitionsArgs),
     /// Print the remote runs since a given one, as JSON
     Poll(PollArgs),
+    /// Decide what the sensor does: Dagster's state as JSON on stdin, the answer on stdout
+    #[command(hide = true)]
+    Tick(CloudArgs),
     /// Serve a local cloud: the same API for runs of open-source SQLMesh on this machine
     Serve(ServeArgs),
     /// Tell Dagster numbered messages: what the tests of the channel launch

@@ -13,6 +13,8 @@ pub mod cli;
 // A remote run, polled to its end.
 pub mod polling;
 pub mod run_state;
+// What the sensor does with them.
+pub mod sensor;
 
 // What Dagster declares, and what it is sent.
 pub mod manifest;

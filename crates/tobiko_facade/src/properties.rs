@@ -4,6 +4,7 @@ mod line;
 mod manifest;
 mod names;
 mod odd;
+mod sensor;
 mod sound;
 mod text;
 mod watcher;

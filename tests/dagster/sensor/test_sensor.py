@@ -391,7 +391,7 @@ def test_an_outage_is_skipped_and_the_cursor_left_alone(project: Cloud, load: An
 
 def test_what_a_person_must_mend_fails_the_tick(definitions: Any, script: Any, instance: Any) -> None:
     daemon = Daemon(definitions(s.manifest()), instance)
-    script(poll={"error": "not let in: check TCLOUD_CLIENT_SECRET", "exit": 4})
+    script(tick={"error": "not let in: check TCLOUD_CLIENT_SECRET", "exit": 4})
     with pytest.raises(Exception, match="check TCLOUD_CLIENT_SECRET"):
         daemon.tick()
 
@@ -401,7 +401,7 @@ def test_a_poll_without_end_is_given_up(definitions: Any, script: Any, instance:
 
     daemon = Daemon(definitions(s.manifest()), instance)
     monkeypatch.setattr(executable, "TIME_LIMIT_S", 0.5)
-    script(poll={"sleep": 30})
+    script(tick={"sleep": 30})
     assert daemon.tick() == []
     assert "gave no answer" in daemon.said
 

@@ -7,6 +7,7 @@ pub mod poll;
 pub mod serve;
 pub mod sync;
 pub mod test_messages;
+pub mod tick;
 
 use std::future::Future;
 use std::io::Write;
@@ -33,6 +34,11 @@ pub async fn run(command: Command) -> Result<ExitCode> {
             let client = client(&args.cloud, Patience::Short)?;
             let since = args.since.as_deref();
             print(&until_stopped(poll::poll(&client, &args.cloud.environment, since)).await?)
+        }
+        Command::Tick(args) => {
+            let input = tick::read_input(std::io::stdin().lock())?;
+            let client = client(&args, Patience::Short)?;
+            print(&until_stopped(tick::tick(&client, &args.environment, &input)).await?)
         }
         Command::Check(args) => {
             let client = client(&args, Patience::Short)?;

@@ -59,16 +59,15 @@ def definitions(connection: Connection, environment: str, asset_prefix: str | No
     return _ask(connection, ["definitions", *where(environment, asset_prefix)])
 
 
-def poll(connection: Connection, environment: str, since: str | None) -> dict[str, Any]:
-    """The remote runs after `since`."""
-    after = [f"--since={since}"] if since else []
-    text = _ask(connection, ["poll", *where(environment), *after])
+def tick(connection: Connection, environment: str, state: dict[str, Any]) -> dict[str, Any]:
+    """What the sensor has to do; `state` is what Dagster knows."""
+    text = _ask(connection, ["tick", *where(environment)], json.dumps(state))
     try:
         answer = json.loads(text)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise TobikoFacadeError(f"{NAME} poll printed no JSON object: {text[:200]!r}")
+        raise TobikoFacadeError(f"{NAME} tick printed no JSON object: {text[:200]!r}")
     return answer
 
 
@@ -104,13 +103,13 @@ def ended_with(path: str, exit_code: int, stderr: str) -> str:
     return f"{path} {how}{meaning}{said}"
 
 
-def _ask(connection: Connection, arguments: Sequence[str]) -> str:
+def _ask(connection: Connection, arguments: Sequence[str], stdin: str = "") -> str:
     path = find()
     try:
         answer = subprocess.run(
             [path, *arguments],
             env=connection.environ(),
-            stdin=subprocess.DEVNULL,
+            input=stdin.encode(),
             capture_output=True,
             check=False,  # the exit code says what is wrong
             timeout=TIME_LIMIT_S,

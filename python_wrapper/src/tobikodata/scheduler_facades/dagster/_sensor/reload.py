@@ -1,4 +1,4 @@
-"""Asks Dagster's webserver to load the code location again, so that models that came or went are seen."""
+"""Has Dagster's webserver load the code location again, so that added and removed models are seen."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ def reload(context: dg.SensorEvaluationContext, graphql: GraphQL) -> bool:
     """Whether the code location was loaded again. If not, the tick's log says why and what to do."""
     origin = context.code_location_origin
     if origin is None:
-        context.log.warning("models came or went, but this tick does not know its code location: reload it by hand")
+        context.log.warning(
+            "models were added or removed, but this tick does not know its code location: reload it by hand"
+        )
         return False
     name = origin.location_name
     if not graphql.host:
         context.log.info(
-            f"models came or went: click Reload on code location {name}, or give SQLMeshEnterpriseDagster "
+            f"models were added or removed: click Reload on code location {name}, or give SQLMeshEnterpriseDagster "
             "the dagster_graphql_host and dagster_graphql_port of Dagster's webserver to have it done"
         )
         return False
     if not origin.is_reload_supported:
-        context.log.warning(f"models came or went, but Dagster cannot reload a code location like {name}: restart it")
+        context.log.warning(
+            f"models were added or removed, but Dagster cannot reload a code location like {name}: restart it"
+        )
         return False
     trouble = _within(TIME_LIMIT_S, graphql, name)
     if trouble:
-        context.log.warning(f"models came or went, but code location {name} was not reloaded: {trouble}")
+        context.log.warning(f"models were added or removed, but code location {name} was not reloaded: {trouble}")
         return False
-    context.log.info(f"models came or went: code location {name} was reloaded")
+    context.log.info(f"models were added or removed: code location {name} was reloaded")
     return True
 
 

@@ -1,0 +1,233 @@
+//! What the sensor remembers from one tick to the next: a small versioned JSON record.
+//!
+//! The original package's cursors are understood: a bare run id, and a mark that only the sync was requested. Fields that
+//! this version does not know are kept, so that a newer release finds them again after a downgrade.
+
+use serde_json::{Map, Value, json};
+
+const VERSION: u64 = 1;
+const ORIGINAL_SYNCED: &str = "__initial_sync_complete__";
+
+/// A reload is tried with the run that brought a new fingerprint, and once more with the next run.
+const RELOADS_PER_FINGERPRINT: usize = 2;
+/// The daemon of Dagster 1.9.1 has a code server of its own, which is renewed a minute or so after the reload.
+pub const WAIT_TICKS: u64 = 3;
+/// A mirror, or a sync, that died is relaunched twice.
+pub const ATTEMPTS: u64 = 3;
+
+/// How far the sensor has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cursor {
+    /// The first sync has been requested.
+    pub synced: bool,
+    /// How often a sync was requested; 0: the last one has ended.
+    pub sync_attempt: u64,
+    /// The newest remote run that was dealt with; `None`: there was none.
+    pub last: Option<String>,
+    /// How often its mirror was requested; 0: never, by this sensor.
+    pub attempt: u64,
+    /// Of the next runs, mirror the newest only.
+    pub newest_only: bool,
+    /// The fingerprint for which a reload was tried last, and the remote runs with which it was tried.
+    pub reload_for: Option<String>,
+    pub reload_with: Vec<String>,
+    /// For how many more ticks to wait until what was reloaded is what ticks.
+    pub reload_wait: u64,
+    /// The fingerprint that Dagster's page is known to show. What ticks may be newer: the daemon of Dagster 1.9.1 renews
+    /// its own code server every minute, and not the webserver's.
+    pub shown: Option<String>,
+    /// Fields of other releases.
+    pub unknown: Map<String, Value>,
+}
+
+impl Cursor {
+    /// An empty cursor is one that has seen nothing. Whatever the text, there is a cursor for it.
+    pub fn parse(text: Option<&str>) -> Self {
+        let text = text.unwrap_or_default();
+        if text.is_empty() {
+            return Self::default();
+        }
+        if text == ORIGINAL_SYNCED {
+            return Self { synced: true, newest_only: true, ..Self::default() };
+        }
+        let record = serde_json::from_str(text).ok().filter(|record: &Map<_, _>| record.contains_key("version"));
+        let Some(mut record) = record else {
+            return Self { synced: true, last: Some(text.to_owned()), ..Self::default() };
+        };
+        record.remove("version");
+        let mut take = |name: &str| record.remove(name).unwrap_or_default();
+        let cursor = Self {
+            synced: take("synced").as_bool().unwrap_or_default(),
+            sync_attempt: number(&take("sync_attempt")),
+            last: some_text(take("last")),
+            attempt: number(&take("attempt")),
+            newest_only: take("newest_only").as_bool().unwrap_or_default(),
+            reload_for: some_text(take("reload_for")),
+            reload_with: texts(take("reload_with")),
+            reload_wait: number(&take("reload_wait")),
+            shown: some_text(take("shown")),
+            unknown: Map::new(),
+        };
+        Self { unknown: record, ..cursor }
+    }
+
+    /// The text that Dagster keeps.
+    pub fn write(&self) -> String {
+        let mut record = self.unknown.clone();
+        let known = [
+            ("version", json!(VERSION)),
+            ("synced", json!(self.synced)),
+            ("sync_attempt", json!(self.sync_attempt)),
+            ("last", json!(self.last)),
+            ("attempt", json!(self.attempt)),
+            ("newest_only", json!(self.newest_only)),
+            ("reload_for", json!(self.reload_for)),
+            ("reload_with", json!(self.reload_with)),
+            ("reload_wait", json!(self.reload_wait)),
+            ("shown", json!(self.shown)),
+        ];
+        record.extend(known.map(|(name, value)| (name.to_owned(), value)));
+        Value::Object(record).to_string()
+    }
+
+    /// A mirror of this run is requested for the first time.
+    pub fn mirror_requested(self, run_id: &str) -> Self {
+        Self { synced: true, last: Some(run_id.to_owned()), attempt: 1, newest_only: false, ..self }
+    }
+
+    /// Everything up to this run is dealt with, and it is not to be mirrored itself.
+    pub fn passed(self, run_id: Option<&str>) -> Self {
+        Self { synced: true, last: run_id.map(str::to_owned), attempt: 0, newest_only: false, ..self }
+    }
+
+    /// Whether a reload may be tried for `fingerprint`, which came with the run `with`.
+    pub fn may_reload(&self, fingerprint: &str, with: &str) -> bool {
+        if self.reload_for.as_deref() != Some(fingerprint) {
+            return true;
+        }
+        self.reload_with.len() < RELOADS_PER_FINGERPRINT && !self.reload_with.iter().any(|run| run == with)
+    }
+
+    /// A reload was tried.
+    pub fn reloaded(mut self, fingerprint: &str, with: &str, worked: bool) -> Self {
+        if self.reload_for.as_deref() != Some(fingerprint) {
+            self.reload_with.clear();
+        }
+        self.reload_with.push(with.to_owned());
+        self.reload_for = Some(fingerprint.to_owned());
+        self.reload_wait = if worked { WAIT_TICKS } else { 0 };
+        if worked {
+            self.shown = self.reload_for.clone();
+        }
+        self
+    }
+}
+
+fn some_text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+fn texts(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.into_iter().filter_map(some_text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &Cursor) {
+        assert_eq!(Cursor::parse(Some(text)), *expected, "{text}");
+    }
+
+    fn synced_up_to(run_id: &str) -> Cursor {
+        Cursor { synced: true, last: Some(run_id.to_owned()), ..Cursor::default() }
+    }
+
+    #[test]
+    fn an_empty_cursor_has_seen_nothing() {
+        assert_eq!(Cursor::parse(None), Cursor::default());
+        check("", &Cursor::default());
+    }
+
+    #[test]
+    fn cursors_of_the_original_are_understood() {
+        check("5e0f", &synced_up_to("5e0f"));
+        check("12", &synced_up_to("12"));
+        check(r#"{"no": "record of ours"}"#, &synced_up_to(r#"{"no": "record of ours"}"#));
+        check("__initial_sync_complete__", &Cursor { synced: true, newest_only: true, ..Cursor::default() });
+    }
+
+    #[test]
+    fn a_damaged_record_is_read_as_far_as_it_goes() {
+        check(r#"{"version":1,"last":5,"attempt":"x","reload_with":7,"sync_attempt":null}"#, &Cursor::default());
+    }
+
+    #[test]
+    fn what_another_release_added_is_kept() {
+        let cursor = Cursor::parse(Some(r#"{"version":2,"last":"r","synced":true,"more":[1]}"#));
+        assert_eq!(Cursor { unknown: Map::new(), ..cursor.clone() }, synced_up_to("r"));
+        let written: Value = serde_json::from_str(&cursor.write()).unwrap();
+        assert_eq!((&written["more"], &written["version"]), (&json!([1]), &json!(1)));
+    }
+
+    /// As the Python package of 2.0's first form wrote it.
+    #[test]
+    fn a_record_of_the_first_form_is_read_whole() {
+        let text = r#"{"version":1,"synced":true,"sync_attempt":2,"last":"r1","attempt":3,"newest_only":false,"reload_for":"f1","reload_with":["r0","r1"],"reload_wait":1,"shown":"f0"}"#;
+        let cursor = Cursor::parse(Some(text));
+        let expected = Cursor {
+            sync_attempt: 2,
+            attempt: 3,
+            reload_for: Some("f1".to_owned()),
+            reload_with: vec!["r0".to_owned(), "r1".to_owned()],
+            reload_wait: 1,
+            shown: Some("f0".to_owned()),
+            ..synced_up_to("r1")
+        };
+        assert_eq!(cursor, expected);
+        let names = |text: &str| {
+            let record: Map<String, Value> = serde_json::from_str(text).unwrap();
+            record.into_iter().map(|(name, value)| (name, value.to_string())).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&cursor.write()), names(text));
+    }
+
+    #[test]
+    fn a_reload_is_tried_once_for_each_fingerprint_and_once_more_with_the_next_run() {
+        let cursor = Cursor::default();
+        assert!(cursor.may_reload("f1", "r1"));
+        let cursor = cursor.reloaded("f1", "r1", true);
+        assert!(!cursor.may_reload("f1", "r1"));
+        assert!(cursor.may_reload("f1", "r2"));
+        let cursor = cursor.reloaded("f1", "r2", true);
+        assert!(!cursor.may_reload("f1", "r3"));
+        assert!(cursor.may_reload("f2", "r3"));
+        assert!(cursor.reloaded("f2", "r3", false).may_reload("f2", "r4"));
+    }
+
+    #[test]
+    fn counts_how_often_a_mirror_was_requested() {
+        let cursor = Cursor::default().mirror_requested("r1");
+        assert_eq!((cursor.last.as_deref(), cursor.attempt, cursor.synced), (Some("r1"), 1, true));
+        assert_eq!(Cursor { attempt: 2, ..cursor.clone() }.mirror_requested("r2").attempt, 1);
+        assert_eq!(cursor.passed(Some("r9")).attempt, 0);
+    }
+
+    #[test]
+    fn waits_for_a_reload_that_worked() {
+        let cursor = Cursor::default().reloaded("f1", "r1", true);
+        assert_eq!(cursor.reload_wait, 3);
+        assert_eq!(cursor.reloaded("f1", "r2", false).reload_wait, 0);
+    }
+}

@@ -1,0 +1,392 @@
+//! What a tick comes to. Pure: what Dagster and the cloud know goes in, run requests and the new cursor come out.
+
+use std::collections::BTreeMap;
+
+use super::cursor::{ATTEMPTS, Cursor};
+use super::messages::{Answer, DagsterRun, Job, Level, LogLine, Reply, RunRequest, TickInput};
+
+const SYNC_KEY: &str = "__initial_sync__";
+const RUN_ID_TAG: &str = "tobiko/run_id";
+/// Stands for a run where a reload is due without one.
+const NO_RUN: &str = "";
+const RELOADED: &str = "the code location was reloaded: its jobs are requested when this sensor is the reloaded one";
+
+/// What the cloud said in this tick.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct News {
+    /// Whether the cloud knows the environment.
+    pub exists: bool,
+    /// The manifest's; `None` where it was not needed.
+    pub fingerprint: Option<String>,
+    /// The new remote runs, oldest first.
+    pub runs: Vec<NewRun>,
+    /// How many older ones there are besides.
+    pub missed: usize,
+    /// Whether the cloud knows the cursor's last run; if not, `runs` is the newest one only.
+    pub since_known: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewRun {
+    pub run_id: String,
+    pub ended: bool,
+}
+
+/// A tick half done: what the runs in Dagster come to is settled, and the cloud is needed for the rest.
+#[derive(Debug)]
+pub struct Tick<'a> {
+    environment: &'a str,
+    input: &'a TickInput,
+    cursor: Cursor,
+    log: Vec<LogLine>,
+}
+
+/// Whether the cloud is needed.
+#[derive(Debug)]
+pub enum Review<'a> {
+    Settled(Answer),
+    NeedsNews(Tick<'a>),
+}
+
+/// How a sync or a mirror stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Running,
+    /// It stopped before completion, and no person stopped it.
+    Died,
+    Ended,
+}
+
+impl Progress {
+    /// `None`: a person deleted it.
+    fn of(run: Option<&DagsterRun>) -> Self {
+        match run {
+            None => Self::Ended,
+            Some(run) if run.is_running => Self::Running,
+            Some(run) if run.is_complete => Self::Ended,
+            Some(run) if matches!(run.status.as_str(), "SUCCESS" | "CANCELED" | "CANCELING") => Self::Ended,
+            Some(_) => Self::Died,
+        }
+    }
+}
+
+/// What the runs that were requested before come to.
+pub fn review<'a>(environment: &'a str, input: &'a TickInput) -> Review<'a> {
+    let cursor = Cursor::parse(input.cursor.as_deref());
+    let mut tick = Tick { environment, input, cursor, log: Vec::new() };
+    if tick.cursor.shown.is_none() {
+        tick.cursor.shown.clone_from(&input.manifest.fingerprint);
+    }
+    match tick.after_sync().or_else(|| tick.after_mirror()) {
+        Some(reply) => Review::Settled(Answer::Reply(reply)),
+        None => Review::NeedsNews(tick),
+    }
+}
+
+impl Tick<'_> {
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// Requests the sync again if it died.
+    fn after_sync(&mut self) -> Option<Reply> {
+        if self.cursor.sync_attempt == 0 {
+            return None;
+        }
+        match Progress::of(self.input.sync.as_ref()) {
+            Progress::Running => return None,
+            Progress::Ended => {}
+            Progress::Died if self.cursor.sync_attempt < ATTEMPTS => {
+                self.warn("the sync stopped before completion: relaunching");
+                self.cursor.sync_attempt += 1;
+                return Some(self.reply(vec![sync_request()], self.cursor.clone()));
+            }
+            Progress::Died => self.warn(format!(
+                "the sync stopped before completion {ATTEMPTS} times: it is not relaunched; launch the sync job by hand"
+            )),
+        }
+        self.cursor.sync_attempt = 0;
+        None
+    }
+
+    /// Waits for the last mirror, and requests it again if it died.
+    fn after_mirror(&mut self) -> Option<Reply> {
+        let last = self.cursor.last.clone().filter(|_| self.cursor.attempt > 0)?;
+        match Progress::of(self.input.mirror.as_ref()) {
+            Progress::Running => {
+                Some(self.skip(format!("the mirror of remote run {last} has not ended yet"), self.cursor.clone()))
+            }
+            Progress::Ended => None,
+            Progress::Died if self.cursor.attempt < ATTEMPTS => {
+                self.warn(format!("the mirror of remote run {last} stopped before completion: relaunching"));
+                self.cursor.attempt += 1;
+                Some(self.reply(vec![mirror_request(&last, self.cursor.attempt)], self.cursor.clone()))
+            }
+            Progress::Died => {
+                self.warn(format!(
+                    "the mirror of remote run {last} stopped before completion {ATTEMPTS} times: it is not relaunched"
+                ));
+                None
+            }
+        }
+    }
+
+    /// What follows from the cloud's answers.
+    pub fn decide(self, news: &News) -> Answer {
+        if !news.exists {
+            let reason = format!("environment {} does not exist in Tobiko Cloud (yet)", self.environment);
+            return Answer::Reply(self.skip(reason, self.cursor.clone()));
+        }
+        let runs = self.to_mirror(&news.runs);
+        let next = runs.first().map(|run| run.run_id.as_str());
+        let go = |cursor: Cursor| self.go(cursor, news, next, runs.len());
+        // A code location that was loaded before the environment existed shows nothing: its reload waits for no run.
+        let fingerprint = news.fingerprint.as_deref().filter(|_| next.is_some() || !self.input.manifest.exists);
+        let with = next.unwrap_or(NO_RUN);
+        match self.reload(fingerprint, with) {
+            Reload::NotDue(cursor) => Answer::Reply(go(cursor)),
+            Reload::InProgress(cursor) => Answer::Reply(self.skip(RELOADED, cursor)),
+            Reload::Due { fingerprint, is_loaded } => {
+                let after = |worked| self.cursor.clone().reloaded(fingerprint, with, worked);
+                // A run requested now could be one of the job as it was loaded before.
+                let done = if is_loaded { go(after(true)) } else { self.skip(RELOADED, after(true)) };
+                Answer::Reload { done, not_done: go(after(false)) }
+            }
+        }
+    }
+
+    /// Of the new runs, those that are mirrored.
+    fn to_mirror<'n>(&self, runs: &'n [NewRun]) -> &'n [NewRun] {
+        if self.cursor.newest_only {
+            return &runs[runs.len().saturating_sub(1)..];
+        }
+        if self.cursor.synced {
+            return runs;
+        }
+        // At the first tick, the sync reports what had ended; a run in progress is mirrored, and all later ones.
+        let first_open = runs.iter().position(|run| !run.ended).unwrap_or(runs.len());
+        &runs[first_open..]
+    }
+
+    fn reload<'f>(&self, fingerprint: Option<&'f str>, with: &str) -> Reload<'f> {
+        let mut cursor = self.cursor.clone();
+        let Some(fingerprint) = fingerprint else {
+            return Reload::NotDue(cursor);
+        };
+        let is_loaded = self.input.manifest.fingerprint.as_deref() == Some(fingerprint);
+        if is_loaded && (cursor.shown.as_deref() == Some(fingerprint) || !self.input.can_reload) {
+            cursor.shown = Some(fingerprint.to_owned());
+            return Reload::NotDue(cursor);
+        }
+        if cursor.may_reload(fingerprint, with) {
+            return Reload::Due { fingerprint, is_loaded };
+        }
+        if !is_loaded && cursor.reload_for.as_deref() == Some(fingerprint) && cursor.reload_wait > 0 {
+            cursor.reload_wait -= 1;
+            return Reload::InProgress(cursor);
+        }
+        Reload::NotDue(cursor)
+    }
+
+    /// Requests what is due, with the code location as it is.
+    fn go(&self, cursor: Cursor, news: &News, next: Option<&str>, count: usize) -> Reply {
+        let mut log = self.log.clone();
+        if news.missed > 0 {
+            let text = format!("{} remote runs were missed and are not mirrored, only the newest {count}", news.missed);
+            log.push(warning(text));
+        }
+        let lost = cursor.last.clone().filter(|_| cursor.synced && !news.since_known);
+        if let Some(last) = &lost {
+            log.push(warning(format!(
+                "Tobiko Cloud does not know run {last} any more: the newest run is mirrored, and the environment is \
+                 synced once"
+            )));
+        }
+        let mut cursor = cursor;
+        let mut requests = Vec::new();
+        let was_synced = cursor.synced;
+        if lost.is_some() || !was_synced {
+            requests.push(sync_request());
+            cursor.sync_attempt = 1;
+        }
+        if let Some(next) = next {
+            cursor = cursor.mirror_requested(next);
+            requests.push(mirror_request(next, 1));
+        } else if lost.is_some() {
+            cursor = cursor.passed(None);
+        } else if !was_synced {
+            cursor = cursor.passed(news.runs.last().map(|run| run.run_id.as_str()));
+        }
+        let skip_reason = requests.is_empty().then(|| "no new remote run".to_owned());
+        Reply { log, requests, skip_reason, cursor: cursor.write() }
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.log.push(warning(text.into()));
+    }
+
+    fn reply(&self, requests: Vec<RunRequest>, cursor: Cursor) -> Reply {
+        Reply { log: self.log.clone(), requests, skip_reason: None, cursor: cursor.write() }
+    }
+
+    fn skip(&self, reason: impl Into<String>, cursor: Cursor) -> Reply {
+        Reply { skip_reason: Some(reason.into()), ..self.reply(Vec::new(), cursor) }
+    }
+}
+
+/// Whether the code location has to be reloaded before runs are requested.
+#[derive(Debug)]
+enum Reload<'f> {
+    NotDue(Cursor),
+    /// It was reloaded, and an older one still ticks.
+    InProgress(Cursor),
+    /// `is_loaded`: what ticks is up to date already, Dagster's page is not.
+    Due {
+        fingerprint: &'f str,
+        is_loaded: bool,
+    },
+}
+
+fn warning(text: String) -> LogLine {
+    LogLine { level: Level::Warning, text }
+}
+
+fn sync_request() -> RunRequest {
+    RunRequest { job: Job::Sync, run_key: SYNC_KEY.to_owned(), tags: BTreeMap::new() }
+}
+
+fn mirror_request(run_id: &str, attempt: u64) -> RunRequest {
+    let run_key = if attempt <= 1 { run_id.to_owned() } else { format!("{run_id}#{attempt}") };
+    RunRequest { job: Job::Mirror, run_key, tags: BTreeMap::from([(RUN_ID_TAG.to_owned(), run_id.to_owned())]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The code location that ticks has loaded the fingerprint `f`, and Dagster's page shows it.
+    fn input(cursor: &Cursor) -> TickInput {
+        let cursor = Cursor { shown: cursor.shown.clone().or(Some("f".to_owned())), ..cursor.clone() };
+        TickInput {
+            cursor: Some(cursor.write()),
+            manifest: super::super::messages::LoadedManifest { exists: true, fingerprint: Some("f".to_owned()) },
+            ..TickInput::default()
+        }
+    }
+
+    fn run(status: &str) -> Option<DagsterRun> {
+        let is_running = !matches!(status, "SUCCESS" | "FAILURE" | "CANCELED" | "COMPLETE" | "LOST");
+        let is_complete = status == "COMPLETE";
+        let status = if is_complete { "FAILURE" } else { status }.to_owned();
+        Some(DagsterRun { status, is_running, is_complete })
+    }
+
+    /// New runs, with the fingerprint `f`; one that ends with `+` has ended.
+    fn news(runs: &str) -> News {
+        let runs = runs
+            .split_whitespace()
+            .map(|run| NewRun { run_id: run.trim_end_matches('+').to_owned(), ended: run.ends_with('+') });
+        News { exists: true, fingerprint: Some("f".to_owned()), runs: runs.collect(), missed: 0, since_known: true }
+    }
+
+    fn synced() -> Cursor {
+        Cursor { synced: true, last: Some("r0".to_owned()), ..Cursor::default() }
+    }
+
+    fn answer(input: &TickInput, news: &News) -> Answer {
+        match review("prod", input) {
+            Review::Settled(answer) => answer,
+            Review::NeedsNews(tick) => tick.decide(news),
+        }
+    }
+
+    fn keys(reply: &Reply) -> Vec<&str> {
+        reply.requests.iter().map(|request| request.run_key.as_str()).collect()
+    }
+
+    #[track_caller]
+    fn reply(answer: Answer) -> Reply {
+        match answer {
+            Answer::Reply(reply) => reply,
+            Answer::Reload { .. } => panic!("no reload is due"),
+        }
+    }
+
+    #[track_caller]
+    fn check(input: &TickInput, news: &News, expected: &[&str]) -> Cursor {
+        let reply = reply(answer(input, news));
+        assert_eq!(keys(&reply), expected, "{reply:?}");
+        assert_eq!(reply.requests.is_empty(), reply.skip_reason.is_some());
+        Cursor::parse(Some(&reply.cursor))
+    }
+
+    #[test]
+    fn first_a_sync_then_what_is_in_progress() {
+        let first = input(&Cursor::default());
+        assert_eq!(check(&first, &news("a+ b+"), &["__initial_sync__"]).last.as_deref(), Some("b"));
+        assert_eq!(check(&first, &news("a+ b c+"), &["__initial_sync__", "b"]).last.as_deref(), Some("b"));
+        assert_eq!(check(&first, &news(""), &["__initial_sync__"]).last, None);
+    }
+
+    #[test]
+    fn the_oldest_new_run_is_requested_and_the_next_one_waits() {
+        let cursor = check(&input(&synced()), &news("r1+ r2"), &["r1"]);
+        for (status, expected) in [("STARTED", vec![]), ("SUCCESS", vec!["r2"]), ("CANCELED", vec!["r2"])] {
+            check(&TickInput { mirror: run(status), ..input(&cursor) }, &news("r2"), &expected);
+        }
+    }
+
+    #[test]
+    fn a_mirror_that_died_is_relaunched_twice() {
+        let mut cursor = check(&input(&synced()), &news("r1"), &["r1"]);
+        for expected in ["r1#2", "r1#3", "r2"] {
+            cursor = check(&TickInput { mirror: run("FAILURE"), ..input(&cursor) }, &news("r2"), &[expected]);
+        }
+        let complete = TickInput { mirror: run("COMPLETE"), ..input(&cursor) };
+        check(&complete, &news(""), &[]);
+    }
+
+    #[test]
+    fn a_sync_that_died_is_relaunched_twice() {
+        let mut cursor = check(&input(&Cursor::default()), &news("r0+"), &["__initial_sync__"]);
+        for _ in 0..2 {
+            cursor = check(&TickInput { sync: run("FAILURE"), ..input(&cursor) }, &news("r1"), &["__initial_sync__"]);
+        }
+        let cursor = check(&TickInput { sync: run("FAILURE"), ..input(&cursor) }, &news(""), &[]);
+        assert_eq!(cursor.sync_attempt, 0);
+    }
+
+    #[test]
+    fn a_run_that_is_gone_brings_a_sync() {
+        let lost = News { since_known: false, ..news("r9") };
+        check(&input(&synced()), &lost, &["__initial_sync__", "r9"]);
+        let empty = News { since_known: false, ..news("") };
+        assert_eq!(check(&input(&synced()), &empty, &["__initial_sync__"]).last, None);
+    }
+
+    #[test]
+    fn a_new_fingerprint_is_reloaded_first() {
+        let other = News { fingerprint: Some("g".to_owned()), ..news("r1") };
+        let input_ = TickInput { can_reload: true, ..input(&synced()) };
+        let Answer::Reload { done, not_done } = answer(&input_, &other) else { panic!("a reload is due") };
+        assert_eq!((keys(&done), keys(&not_done)), (vec![], vec!["r1"]));
+        // The reload takes a while to reach what ticks; then the run goes out all the same.
+        let mut cursor = Cursor::parse(Some(&done.cursor));
+        for _ in 0..3 {
+            cursor = check(&TickInput { can_reload: true, ..input(&cursor) }, &other, &[]);
+        }
+        check(&TickInput { can_reload: true, ..input(&cursor) }, &other, &["r1"]);
+    }
+
+    #[test]
+    fn the_answer_is_what_python_reads() {
+        let answer = serde_json::to_value(answer(&input(&synced()), &news("r1"))).unwrap();
+        let request = &answer["reply"]["requests"][0];
+        assert_eq!(request["job"], "mirror");
+        assert_eq!(request["tags"]["tobiko/run_id"], "r1");
+        assert_eq!(answer["reply"]["skip_reason"], Value::Null);
+        assert_eq!(answer["reply"]["log"], serde_json::json!([]));
+    }
+}

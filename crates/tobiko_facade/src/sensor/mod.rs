@@ -1,0 +1,7 @@
+//! The sensor's decisions. Python gathers what Dagster knows and hands over what is decided here.
+//!
+//! `messages` is what the two say to each other, `cursor` what is remembered between ticks, and `decide` is pure.
+
+pub mod cursor;
+pub mod decide;
+pub mod messages;
