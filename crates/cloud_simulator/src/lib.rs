@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch::channel;
 use tower_layer::Layer;
 
-use local_cloud::{LocalCloud, Settings, asked_to_end, end};
+use local_cloud::{LocalCloud, Settings, end, shutdown_requested};
 
 pub use file::{Scenario, ScenarioError};
 
@@ -103,7 +103,7 @@ pub async fn serve(
     };
     let faulty_listener = listener::FaultyListener::new(listener, is_away, Arc::clone(&simulation.traffic))?;
     let (stop, stopped) = channel(());
-    let server = axum::serve(faulty_listener, faulty).with_graceful_shutdown(asked_to_end(stopped));
+    let server = axum::serve(faulty_listener, faulty).with_graceful_shutdown(shutdown_requested(stopped));
     let control = axum::serve(control, control::routes(Arc::clone(&simulation)));
     tokio::select! {
         ended = server.into_future() => Ok(ended?),

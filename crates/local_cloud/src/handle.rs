@@ -7,19 +7,19 @@ use std::sync::Arc;
 use axum::Router;
 use serde_json::{Value, json};
 
-use crate::api::answers::{DagAnswer, EvaluationAnswer, RunAnswer};
+use crate::api::responses;
+use crate::auth::Authenticator;
 use crate::links::Links;
-use crate::moment::Moment;
-use crate::server::{base_url, routes, with_layers};
-use crate::store::{ActivityFilter, EvaluationFilter, Kind, Store, StoreError, ask};
-use crate::token::Door;
-use crate::{Error, Settings, ingest, stale};
+use crate::router::{base_url, routes, with_layers};
+use crate::store::{ActivityFilter, EvaluationFilter, Kind, Store, StoreError, queries};
+use crate::timestamp::Timestamp;
+use crate::{Error, Settings, heartbeat, ingest};
 
 /// One local cloud: its database, its tokens, its routes. Clones share all of it.
 #[derive(Clone)]
 pub struct LocalCloud {
     store: Arc<Store>,
-    door: Arc<Door>,
+    authenticator: Arc<Authenticator>,
     settings: Settings,
     base_url: String,
 }
@@ -37,20 +37,20 @@ impl LocalCloud {
     pub fn open(settings: Settings, listener: SocketAddr) -> Result<Self, Error> {
         let store = Store::open(&settings.database)?;
         let base_url = base_url(settings.public_url.as_ref(), listener);
-        let door = Door::new(settings.client.clone());
-        Ok(Self { store, door, settings, base_url })
+        let authenticator = Authenticator::new(settings.client.clone());
+        Ok(Self { store, authenticator, settings, base_url })
     }
 
     /// All that it serves: API, recorder's endpoint, token endpoint, pages.
     pub fn router(&self) -> Router {
         let store = Arc::clone(&self.store);
-        let door = Arc::clone(&self.door);
-        with_layers(routes(store, door, self.settings.public_url.as_ref(), &self.base_url))
+        let authenticator = Arc::clone(&self.authenticator);
+        with_layers(routes(store, authenticator, self.settings.public_url.as_ref(), &self.base_url))
     }
 
     /// Fails runs and plans without a heartbeat, until it is dropped.
     pub async fn watch_heartbeats(&self) {
-        stale::watch(Arc::clone(&self.store), self.settings.stale_after).await;
+        heartbeat::watch(Arc::clone(&self.store), self.settings.stale_after).await;
     }
 
     /// Ingests recorder events (JSON lines), then forgets `forgotten_runs`; one transaction. Returns why events were refused.
@@ -59,9 +59,9 @@ impl LocalCloud {
     /// The database failed: nothing has changed.
     pub async fn ingest(&self, lines: String, forgotten_runs: Vec<String>) -> Result<Vec<String>, DatabaseError> {
         let result = self.store.write(move |connection| {
-            let result = ingest::take(connection, &lines, Moment::now())?;
+            let result = ingest::ingest(connection, &lines, Timestamp::now())?;
             for run_id in &forgotten_runs {
-                ask::forget_activity(connection, Kind::Run, run_id)?;
+                queries::delete_activity(connection, Kind::Run, run_id)?;
             }
             Ok(result)
         });
@@ -74,7 +74,9 @@ impl LocalCloud {
     /// The database failed.
     pub async fn heartbeat(&self, run_ids: Vec<String>) -> Result<(), DatabaseError> {
         let written = self.store.write(move |connection| {
-            run_ids.iter().try_for_each(|run_id| ask::hear(connection, Kind::Run, run_id, Moment::now()))
+            run_ids
+                .iter()
+                .try_for_each(|run_id| queries::record_heartbeat(connection, Kind::Run, run_id, Timestamp::now()))
         });
         Ok(written.await?)
     }
@@ -90,21 +92,21 @@ impl LocalCloud {
             let filter =
                 ActivityFilter { kind: Kind::Run, environment, after: None, newest_first: false, limit: u32::MAX };
             let mut runs = Vec::new();
-            for run in ask::activities(connection, &filter)? {
+            for run in queries::activities(connection, &filter)? {
                 if run_id.as_deref().is_some_and(|wanted| wanted != run.id) {
                     continue;
                 }
                 let of_run = EvaluationFilter { run_id: Some(run.id.clone()), ..EvaluationFilter::default() };
-                let evaluations = ask::evaluations(connection, &of_run)?.into_iter();
-                let evaluations: Vec<_> = evaluations.map(|one| EvaluationAnswer::new(one, &links)).collect();
-                let mut run = json!(RunAnswer::new(run, &links));
+                let evaluations = queries::evaluations(connection, &of_run)?.into_iter();
+                let evaluations: Vec<_> = evaluations.map(|one| responses::evaluation(one, &links)).collect();
+                let mut run = json!(responses::run(run, &links));
                 run["evaluations"] = json!(evaluations);
                 runs.push(run);
             }
             let mut dags = json!({});
-            for environment in ask::environments(connection)? {
-                let dag = ask::dag(connection, &environment.name)?;
-                dags[environment.name] = json!(dag.map(|dag| DagAnswer::new(dag, &links)));
+            for environment in queries::environments(connection)? {
+                let dag = queries::dag(connection, &environment.name)?;
+                dags[environment.name] = json!(dag.map(|dag| responses::dag(dag, &links)));
             }
             Ok(json!({"runs": runs, "environments": dags}))
         });
@@ -113,6 +115,6 @@ impl LocalCloud {
 
     /// Makes every token that was issued so far invalid.
     pub fn revoke_tokens(&self) {
-        self.door.revoke();
+        self.authenticator.revoke();
     }
 }

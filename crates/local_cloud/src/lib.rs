@@ -1,35 +1,42 @@
 //! A Tobiko Cloud of one's own: the V1 API over SQLite, fed by the recorder inside the user's SQLMesh process.
 //!
-//! [`serve`] takes a listener, [`Settings`] and a shutdown future, and answers until that future ends:
+//! [`serve`] takes a listener, [`Settings`] and a shutdown future, and serves until that future resolves:
 //!
 //! | path | what | for whom |
 //! |---|---|---|
 //! | `/api/v1/...` | DAGs, runs, evaluations | clients; bearer, if [`Settings::client`] is set |
-//! | `/recorder/v1/events` | takes events as JSON lines | the recorder; bearer, if [`Settings::client`] is set |
+//! | `/recorder/v1/events` | receives events as JSON lines | the recorder; bearer, if [`Settings::client`] is set |
 //! | `/auth/token` | OAuth client credentials | clients and the recorder |
-//! | `/`, `/environments/...` | the pages that the links lead to | people; always open |
+//! | `/`, `/environments/...` | the pages that the links lead to | people; no login |
 //! | `/healthz` | 200 when the database answers | probes |
 //!
-//! It ends runs whose process has stopped reporting, and starts nothing: SQLMesh runs elsewhere. It speaks plain HTTP,
-//! and its pages ask nobody for a password: on which address to listen is the caller's decision.
+//! It fails runs without a heartbeat and starts nothing: SQLMesh runs elsewhere. It speaks plain HTTP, and its pages need no
+//! login: on which address to listen is the caller's decision.
 //!
-//! Modules, in reading order:
-mod api; // the endpoints
-mod event; // what the recorder sends
+//! Modules, in reading order; none imports one above it:
+mod server; // runs it on a listener
+
 mod handle; // a local cloud without its listener
-mod ingest; // events -> rows
-mod links; // the URLs of the pages
-mod moment; // points in time: on the wire, in the database, on a page
+mod router; // all routes in one
+
 mod pages; // HTML
-mod server; // puts it all behind one listener
-mod settings; // what the caller says
-mod stale; // ends what has stopped reporting
-mod store; // the database: tables as types, and the questions that are asked of it
-mod text; // long texts, cut in the middle
-mod token; // who may ask
+
+mod auth; // OAuth client credentials and bearer tokens
+
+mod api; // the endpoints
+
+mod heartbeat; // fails runs whose process has died
+mod ingest; // the recorder's events -> rows
+mod links; // the URLs of the pages
+mod store; // the database: tables as types, and their queries
+
+mod settings; // configuration
+mod text; // long texts, truncated
+mod timestamp; // points in time: on the wire, in the database, on a page
 
 pub use handle::{DatabaseError, LocalCloud};
-pub use server::{asked_to_end, base_url, end, serve};
+pub use router::base_url;
+pub use server::{end, serve, shutdown_requested};
 pub use settings::{Secret, Settings};
 pub use store::{SourceType, Status};
 

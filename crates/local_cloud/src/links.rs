@@ -8,8 +8,8 @@ use crate::store::{Evaluation, Kind};
 /// What may stand in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Builds URLs below one base: the public one for the API's answers, only its path for the pages themselves, which
-/// then work under whatever name the browser came by.
+/// Builds URLs below one base: the public one for the API's responses, only its path for the pages themselves, which
+/// then work under whatever host name the browser uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Links {
     base: String,

@@ -1,10 +1,11 @@
-//! What the caller says once, at start. Reading flags and environment variables is left to the executable.
+//! What the caller configures once, at start. Reading flags and environment variables is left to the executable.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
+
+pub use tobiko_api::Secret;
 
 /// How the local cloud behaves.
 #[derive(Debug, Clone)]
@@ -13,32 +14,10 @@ pub struct Settings {
     pub database: PathBuf,
     /// Where people and clients reach the server, if not at the listener's own address. All links begin with it.
     pub public_url: Option<Url>,
-    /// The one OAuth client that is let in. `None`: the API is open, and the token endpoint answers everybody.
+    /// The one OAuth client that is accepted. `None`: the API is open, and the token endpoint answers everybody.
     pub client: Option<(String, Secret)>,
-    /// For how long a run or plan may be silent before it counts as dead.
+    /// A run or plan without a heartbeat for so long has failed.
     pub stale_after: Duration,
-}
-
-/// A text that `Debug` does not show.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 #[cfg(test)]

@@ -41,9 +41,9 @@ pub struct Evaluation {
     pub evaluation_id: String,
     #[serde(deserialize_with = "lenient::text")]
     pub node_name: String,
-    #[serde(deserialize_with = "lenient::some_text")]
+    #[serde(deserialize_with = "lenient::some_text", skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    #[serde(deserialize_with = "lenient::some_text")]
+    #[serde(deserialize_with = "lenient::some_text", skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
     #[serde(deserialize_with = "lenient::time")]
     pub start_at: Option<Timestamp>,

@@ -2,17 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
+use tobiko_api::Dag;
 
-use super::answers::DagAnswer;
-use super::{Api, ApiError, PathOf};
-use crate::store::ask;
+use super::{Api, ApiError, PathOf, responses};
+use crate::store::queries;
 
-pub(super) async fn one(State(api): State<Api>, environment: PathOf) -> Result<Json<DagAnswer>, ApiError> {
+pub(super) async fn one(State(api): State<Api>, environment: PathOf) -> Result<Json<Dag>, ApiError> {
     let environment = environment?.0;
     let unknown = format!("environment {environment:?} does not exist: no plan has finalized it");
-    let dag = api.store.read(move |connection| ask::dag(connection, &environment));
+    let dag = api.store.read(move |connection| queries::dag(connection, &environment));
     match dag.await? {
-        Some(dag) => Ok(Json(DagAnswer::new(dag, &api.links))),
+        Some(dag) => Ok(Json(responses::dag(dag, &api.links))),
         None => Err(ApiError::not_found(unknown)),
     }
 }

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
+use tobiko_api::Evaluation;
 
-use super::answers::EvaluationAnswer;
-use super::{Api, ApiError, PathOf, QueryOf, Sort, checked_limit};
-use crate::store::{EvaluationFilter, ask};
+use super::{Api, ApiError, PathOf, QueryOf, Sort, checked_limit, responses};
+use crate::store::{EvaluationFilter, queries};
 
 const DEFAULT_LIMIT: u32 = 100;
 
@@ -28,12 +28,12 @@ pub(super) struct EvaluationsQuery {
     limit: Option<u32>,
 }
 
-/// All of them, unless asked for fewer.
+/// All of them, unless the query has a limit.
 pub(super) async fn of_run(
     State(api): State<Api>,
     run_id: PathOf,
     query: QueryOf<OfRunQuery>,
-) -> Result<Json<Vec<EvaluationAnswer>>, ApiError> {
+) -> Result<Json<Vec<Evaluation>>, ApiError> {
     let Query(query) = query?;
     let filter = EvaluationFilter {
         run_id: Some(run_id?.0),
@@ -47,7 +47,7 @@ pub(super) async fn of_run(
 pub(super) async fn list(
     State(api): State<Api>,
     query: QueryOf<EvaluationsQuery>,
-) -> Result<Json<Vec<EvaluationAnswer>>, ApiError> {
+) -> Result<Json<Vec<Evaluation>>, ApiError> {
     let Query(query) = query?;
     let filter = EvaluationFilter {
         run_id: query.run_id,
@@ -62,23 +62,23 @@ pub(super) async fn list(
     answer(&api, filter).await
 }
 
-pub(super) async fn one(State(api): State<Api>, evaluation_id: PathOf) -> Result<Json<EvaluationAnswer>, ApiError> {
+pub(super) async fn one(State(api): State<Api>, evaluation_id: PathOf) -> Result<Json<Evaluation>, ApiError> {
     let evaluation_id = evaluation_id?.0;
     let unknown = format!("evaluation {evaluation_id:?} does not exist");
-    let evaluation = api.store.read(move |connection| ask::evaluation(connection, &evaluation_id));
+    let evaluation = api.store.read(move |connection| queries::evaluation(connection, &evaluation_id));
     match evaluation.await? {
-        Some(evaluation) => Ok(Json(EvaluationAnswer::new(evaluation, &api.links))),
+        Some(evaluation) => Ok(Json(responses::evaluation(evaluation, &api.links))),
         None => Err(ApiError::not_found(unknown)),
     }
 }
 
 /// No evaluations: 404.
-async fn answer(api: &Api, filter: EvaluationFilter) -> Result<Json<Vec<EvaluationAnswer>>, ApiError> {
-    let evaluations = api.store.read(move |connection| ask::evaluations(connection, &filter)).await?;
+async fn answer(api: &Api, filter: EvaluationFilter) -> Result<Json<Vec<Evaluation>>, ApiError> {
+    let evaluations = api.store.read(move |connection| queries::evaluations(connection, &filter)).await?;
     if evaluations.is_empty() {
         return Err(ApiError::not_found("no evaluations"));
     }
     let evaluations = evaluations.into_iter();
-    let answers = evaluations.map(|evaluation| EvaluationAnswer::new(evaluation, &api.links));
-    Ok(Json(answers.collect()))
+    let responses = evaluations.map(|evaluation| responses::evaluation(evaluation, &api.links));
+    Ok(Json(responses.collect()))
 }

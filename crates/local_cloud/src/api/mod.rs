@@ -1,9 +1,9 @@
-//! The endpoints that programs call. Every answer is JSON; an error is `{"detail": "..."}`.
+//! The endpoints that programs call. Every response is JSON; an error is `{"detail": "..."}`.
 
-pub(crate) mod answers;
 mod dags;
 mod evaluations;
 mod recorder;
+pub(crate) mod responses;
 mod runs;
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use serde_json::json;
 use crate::links::Links;
 use crate::store::{Store, StoreError};
 
-/// Largest batch of events, in bytes.
-const LARGEST_BATCH: usize = 64 * 1024 * 1024;
+/// Largest batch of events.
+const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the endpoints need.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub(crate) struct Api {
     pub links: Links,
 }
 
-/// The routes that need a bearer.
+/// The routes that need a bearer token.
 pub(crate) fn routes(api: Api) -> Router {
     Router::new()
         // A rest of the path, not a segment: clients send the slash in `release/1.2` as it is.
@@ -40,12 +40,12 @@ pub(crate) fn routes(api: Api) -> Router {
         .route("/api/v1/runs/{run_id}/evaluations", get(evaluations::of_run))
         .route("/api/v1/evaluations", get(evaluations::list))
         .route("/api/v1/evaluations/{evaluation_id}", get(evaluations::one))
-        .route("/recorder/v1/events", post(recorder::take))
-        .layer(DefaultBodyLimit::max(LARGEST_BATCH))
+        .route("/recorder/v1/events", post(recorder::ingest_events))
+        .layer(DefaultBodyLimit::max(MAX_BATCH_BYTES))
         .with_state(api)
 }
 
-/// An answer other than 200.
+/// A response other than 200.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -88,7 +88,7 @@ impl From<PathRejection> for ApiError {
     }
 }
 
-/// A query whose refusal is JSON, too.
+/// A query whose rejection becomes JSON, too.
 type QueryOf<T> = Result<Query<T>, QueryRejection>;
 
 /// The one parameter of a path.
@@ -102,7 +102,7 @@ enum Sort {
     Desc,
 }
 
-/// Refuses a limit of 0.
+/// Rejects a limit of 0.
 fn checked_limit(limit: Option<u32>) -> Result<Option<u32>, ApiError> {
     match limit {
         Some(0) => Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "limit must be 1 or more")),

@@ -1,18 +1,18 @@
 //! `/environments/{environment}/runs/{id}`, and the same for plans: the summary with its tabs, or the debugger view.
 
 use askama::Template;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::Response;
-use serde::Deserialize;
 
-use super::rows::{ActivityRow, AuditCounts, AuditRow, EvaluationRow, Pill, model_names, shown};
-use super::{Frame, Link, NoPage, Pages, answer, debugger};
-use crate::moment::Moment;
-use crate::store::{Activity, Dag, Evaluation, EvaluationFilter, Kind, Status, ask};
+use super::facts::{ActivityPath, Facts, Tabs, capital};
+use super::rows::{ActivityRow, AuditCounts, AuditRow, EvaluationRow, StatusBadge, model_names, shown};
+use super::{Frame, Link, Pages, answer, debugger};
+use crate::store::{Activity, Evaluation, Kind, Status};
+use crate::timestamp::Timestamp;
 
-/// More rows than anybody reads.
-const MOST_ROWS: usize = 2000;
+/// More rows than anybody reads; the rest is counted.
+const MAX_ROWS: usize = 2000;
 
 #[derive(Template)]
 #[template(path = "activity.html")]
@@ -48,16 +48,6 @@ enum SummaryTab {
     Audits,
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Tabs {
-    tab: Option<String>,
-    tab_summary: Option<String>,
-    pub model_name: Option<String>,
-    pub evaluation_id: Option<String>,
-    pub tab_evaluation: Option<String>,
-}
-
-type ActivityPath = Result<Path<(String, String)>, PathRejection>;
 type ActivityQuery = Result<Query<Tabs>, QueryRejection>;
 
 pub(super) async fn show_run(State(pages): State<Pages>, path: ActivityPath, query: ActivityQuery) -> Response {
@@ -68,50 +58,17 @@ pub(super) async fn show_plan(State(pages): State<Pages>, path: ActivityPath, qu
     show(&pages, Kind::Plan, path, query).await
 }
 
-/// A run or plan with all that belongs to it.
-pub(super) struct Facts {
-    pub activity: Activity,
-    pub evaluations: Vec<Evaluation>,
-    /// The environment's DAG as it is now.
-    pub dag: Option<Dag>,
-}
-
 async fn show(pages: &Pages, kind: Kind, path: ActivityPath, query: ActivityQuery) -> Response {
     let tabs = query.map(|Query(tabs)| tabs).unwrap_or_default();
-    let facts = match facts(pages, kind, path).await {
+    let facts = match Facts::read(pages, kind, path).await {
         Ok(facts) => facts,
-        Err(no_page) => return answer(pages, Err::<ActivityPage, _>(no_page)),
+        Err(error) => return answer(pages, Err::<ActivityPage, _>(error)),
     };
     let explores = tabs.evaluation_id.is_some() || tabs.model_name.is_some();
     match tabs.tab.as_deref() {
         Some("explore") if explores => answer(pages, debugger::page(pages, &facts, &tabs)),
         _ => answer(pages, Ok(summary(pages, &facts, &tabs))),
     }
-}
-
-async fn facts(pages: &Pages, kind: Kind, path: ActivityPath) -> Result<Facts, NoPage> {
-    let word = kind.as_str();
-    let Ok(Path((environment, id))) = path else {
-        return Err(NoPage::NotFound(format!("This is no {word}.")));
-    };
-    let message = format!("Nothing has been recorded of a {word} {id:?} in environment {environment:?}.");
-    let facts = pages.store.read(move |connection| {
-        let activity = ask::activity(connection, kind, &id)?;
-        let Some(activity) = activity.filter(|activity| activity.environment == environment) else {
-            return Ok(None);
-        };
-        let mut filter = EvaluationFilter::default();
-        match kind {
-            Kind::Run => filter.run_id = Some(id),
-            Kind::Plan => filter.plan_id = Some(id),
-        }
-        Ok(Some(Facts {
-            activity,
-            evaluations: ask::evaluations(connection, &filter)?,
-            dag: ask::dag(connection, &environment)?,
-        }))
-    });
-    facts.await?.ok_or(NoPage::NotFound(message))
 }
 
 fn summary(pages: &Pages, facts: &Facts, tabs: &Tabs) -> ActivityPage {
@@ -134,9 +91,9 @@ fn summary(pages: &Pages, facts: &Facts, tabs: &Tabs) -> ActivityPage {
             audits.extend(all.flat_map(|one| AuditRow::all_of(one, &names, links)));
         }
     }
-    let more = (evaluations.len() + audits.len()).saturating_sub(MOST_ROWS);
-    evaluations.truncate(MOST_ROWS);
-    audits.truncate(MOST_ROWS);
+    let more = (evaluations.len() + audits.len()).saturating_sub(MAX_ROWS);
+    evaluations.truncate(MAX_ROWS);
+    audits.truncate(MAX_ROWS);
 
     let title = format!("{} {id}", capital(kind));
     let crumbs = vec![Link::new(environment, links.environment(environment))];
@@ -160,11 +117,11 @@ fn summary(pages: &Pages, facts: &Facts, tabs: &Tabs) -> ActivityPage {
 }
 
 /// From the first beginning to the last end, or to now.
-fn span(activity: &Activity, evaluations: &[Evaluation]) -> Option<(Moment, Moment)> {
+fn span(activity: &Activity, evaluations: &[Evaluation]) -> Option<(Timestamp, Timestamp)> {
     let starts = evaluations.iter().filter_map(|evaluation| evaluation.start_at);
     let from = activity.start_at.into_iter().chain(starts).min()?;
     let ends = evaluations.iter().filter_map(|evaluation| evaluation.end_at);
-    let own = activity.end_at.unwrap_or_else(Moment::now);
+    let own = activity.end_at.unwrap_or_else(Timestamp::now);
     Some((from, ends.chain([own]).max()?))
 }
 
@@ -175,16 +132,9 @@ fn counts(evaluations: &[Evaluation]) -> Counts {
         nodes.insert(&evaluation.node_name);
         counts.evaluations += 1;
         counts.failed += usize::from(evaluation.status == Status::Failed);
-        counts.open += usize::from(Pill::of_evaluation(evaluation).class == "running");
+        counts.open += usize::from(StatusBadge::of_evaluation(evaluation).class == "running");
     }
     counts.audits = AuditCounts::new(evaluations.iter().flat_map(|evaluation| &evaluation.audits));
     counts.nodes = nodes.len();
     counts
-}
-
-pub(super) fn capital(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Run => "Run",
-        Kind::Plan => "Plan",
-    }
 }

@@ -2,12 +2,13 @@
 
 use askama::Template;
 
-use super::activity::{Facts, Tabs, capital};
-use super::rows::{AuditRow, Pill, interval, model_name, model_names, shown, time};
-use super::{Frame, Link, NoPage, Pages};
+use super::definition::Definition;
+use super::facts::{Facts, Tabs, capital};
+use super::rows::{AuditRow, StatusBadge, interval, model_name, model_names, shown, time};
+use super::{Frame, Link, PageError, Pages};
 use crate::links::{EvaluationOf, EvaluationTab, Links};
-use crate::moment::duration_for_people;
-use crate::store::{Dag, Evaluation, Node};
+use crate::store::Evaluation;
+use crate::timestamp::duration_for_people;
 
 #[derive(Template)]
 #[template(path = "debugger.html")]
@@ -17,7 +18,7 @@ pub(super) struct DebuggerPage {
     node_name: String,
     model_url: String,
     activity_kind: &'static str,
-    pill: Pill,
+    badge: StatusBadge,
     tab: EvaluationTab,
     overview_url: String,
     error_url: String,
@@ -39,27 +40,15 @@ pub(super) struct DebuggerPage {
 struct Batch {
     number: usize,
     url: String,
-    pill: Pill,
+    badge: StatusBadge,
     current: bool,
 }
 
-/// What is known of the model.
-pub(super) struct Definition {
-    pub description: String,
-    pub source_type: &'static str,
-    pub node_type: &'static str,
-    pub tags: Vec<String>,
-    /// Without a URL: no node of this environment.
-    pub parents: Vec<Link>,
-    pub children: Vec<Link>,
-    pub audits: Vec<String>,
-}
-
-pub(super) fn page(pages: &Pages, facts: &Facts, tabs: &Tabs) -> Result<DebuggerPage, NoPage> {
+pub(super) fn page(pages: &Pages, facts: &Facts, tabs: &Tabs) -> Result<DebuggerPage, PageError> {
     let Some(evaluation) = chosen(facts, tabs) else {
         let message = "Nothing has been recorded of this evaluation. One that was scheduled and never started goes \
                        when its run ends.";
-        return Err(NoPage::NotFound(message.to_owned()));
+        return Err(PageError::NotFound(message.to_owned()));
     };
     let links = &pages.links;
     let of = EvaluationOf::from(evaluation);
@@ -80,7 +69,7 @@ pub(super) fn page(pages: &Pages, facts: &Facts, tabs: &Tabs) -> Result<Debugger
         node_name: evaluation.node_name.clone(),
         model_url: links.model(of.environment, of.node_name, Some(&evaluation.version)),
         activity_kind: of.kind.as_str(),
-        pill: Pill::of_evaluation(evaluation),
+        badge: StatusBadge::of_evaluation(evaluation),
         tab: match tabs.tab_evaluation.as_deref() {
             Some("error") => EvaluationTab::Error,
             Some("log") => EvaluationTab::Log,
@@ -124,36 +113,12 @@ fn batches(facts: &Facts, current: &Evaluation, links: &Links) -> Vec<Batch> {
         .map(|(evaluation, number)| Batch {
             number,
             url: links.evaluation(&EvaluationOf::from(evaluation), EvaluationTab::Overview),
-            pill: Pill::of_evaluation(evaluation),
+            badge: StatusBadge::of_evaluation(evaluation),
             current: evaluation.id == current.id,
         })
         .collect();
     match batches.len() {
         1 => Vec::new(),
         _ => batches,
-    }
-}
-
-impl Definition {
-    pub fn new(node: &Node, dag: &Dag, links: &Links) -> Self {
-        let link = |node: &Node| {
-            let url = links.model(&dag.environment, &node.name, Some(&node.version));
-            Link::new(&node.model_name, url)
-        };
-        let parent = |name: &String| match dag.nodes.iter().find(|node| node.name == *name) {
-            Some(node) => link(node),
-            None => Link::new(name.replace('"', ""), String::new()),
-        };
-        let children = dag.nodes.iter();
-        let children = children.filter(|child| child.parent_names.contains(&node.name));
-        Self {
-            description: node.description.clone().unwrap_or_default(),
-            source_type: node.source_type.as_str(),
-            node_type: node.node_type.as_str(),
-            tags: node.tags.clone(),
-            parents: node.parent_names.iter().map(parent).collect(),
-            children: children.map(link).collect(),
-            audits: node.audit_names.clone(),
-        }
     }
 }

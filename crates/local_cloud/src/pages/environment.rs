@@ -8,9 +8,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::rows::{ActivityRow, EvaluationRow, model_names, time};
-use super::{Frame, Link, NoPage, Pages, answer};
+use super::{Frame, Link, PageError, Pages, answer};
 use crate::links::Links;
-use crate::store::{ActivityFilter, Dag, Evaluation, EvaluationFilter, Kind, Node, NodeType, ask};
+use crate::store::{ActivityFilter, Dag, Evaluation, EvaluationFilter, Kind, Node, NodeType, queries};
 
 const NEWEST_RUNS: u32 = 15;
 const NEWEST_PLANS: u32 = 5;
@@ -51,48 +51,53 @@ pub(super) async fn show(State(pages): State<Pages>, environment: Result<Path<St
     answer(&pages, page(&pages, environment).await)
 }
 
-async fn page(pages: &Pages, environment: Result<Path<String>, PathRejection>) -> Result<EnvironmentPage, NoPage> {
+async fn page(pages: &Pages, environment: Result<Path<String>, PathRejection>) -> Result<EnvironmentPage, PageError> {
     let Ok(Path(environment)) = environment else {
-        return Err(NoPage::NotFound("This is no environment's name.".to_owned()));
+        return Err(PageError::NotFound("This is not the address of an environment.".to_owned()));
     };
     let links = pages.links.clone();
-    let asked = environment.clone();
+    let requested = environment.clone();
     let facts = pages
         .store
         .read(move |connection| {
-            if !ask::environment_exists(connection, &asked)? {
+            if !queries::environment_exists(connection, &requested)? {
                 return Ok(None);
             }
             let newest = |kind, limit| {
-                let filter =
-                    ActivityFilter { kind, environment: Some(asked.clone()), after: None, newest_first: true, limit };
-                ask::activities(connection, &filter)?
+                let filter = ActivityFilter {
+                    kind,
+                    environment: Some(requested.clone()),
+                    after: None,
+                    newest_first: true,
+                    limit,
+                };
+                queries::activities(connection, &filter)?
                     .iter()
                     .map(|one| {
-                        let evaluations = ask::count_evaluations(connection, one.seq)?;
+                        let evaluations = queries::count_evaluations(connection, one.seq)?;
                         Ok(ActivityRow::new(one, evaluations, &links))
                     })
                     .collect::<rusqlite::Result<Vec<_>>>()
             };
             let runs = newest(Kind::Run, NEWEST_RUNS)?;
             let plans = newest(Kind::Plan, NEWEST_PLANS)?;
-            let dag = ask::dag(connection, &asked)?;
+            let dag = queries::dag(connection, &requested)?;
             let filter =
-                EvaluationFilter { environment: Some(asked.clone()), latest: true, ..EvaluationFilter::default() };
-            let latest = ask::evaluations(connection, &filter)?;
+                EvaluationFilter { environment: Some(requested.clone()), latest: true, ..EvaluationFilter::default() };
+            let latest = queries::evaluations(connection, &filter)?;
             Ok(Some((dag, latest, runs, plans)))
         })
         .await?;
     let Some((dag, latest, runs, plans)) = facts else {
-        let message = format!("Nothing has been recorded for an environment called {environment:?}.");
-        return Err(NoPage::NotFound(message));
+        let message = format!("Nothing has been recorded in an environment named {environment:?}.");
+        return Err(PageError::NotFound(message));
     };
     let links = &pages.links;
     let nodes = dag.as_ref().map_or_else(Vec::new, |dag| node_rows(dag, &latest, links));
     let all = dag.iter().flat_map(|dag| &dag.nodes);
     let standalone_audits = all.filter(|node| node.node_type == NodeType::Audit).count();
     let mut frame = Frame::new(pages, environment.clone(), Vec::new());
-    frame.refresh = runs.iter().any(|run| run.pill.class == "running");
+    frame.refresh = runs.iter().any(|run| run.badge.class == "running");
     Ok(EnvironmentPage {
         frame,
         schedule: dag.as_ref().map(|dag| schedule(dag, &plans)),

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::rows::ActivityRow;
-use super::{Frame, Link, NoPage, Pages, answer};
-use crate::store::{ActivityFilter, Kind, ask};
+use super::{Frame, Link, PageError, Pages, answer};
+use crate::store::{ActivityFilter, Kind, queries};
 
 const NEWEST_RUNS: u32 = 20;
 
@@ -31,23 +31,23 @@ pub(super) async fn show(State(pages): State<Pages>) -> Response {
     answer(&pages, page(&pages).await)
 }
 
-async fn page(pages: &Pages) -> Result<IndexPage, NoPage> {
+async fn page(pages: &Pages) -> Result<IndexPage, PageError> {
     let links = pages.links.clone();
     let (environments, runs) = pages
         .store
         .read(move |connection| {
             let newest_runs = |environment: Option<String>, limit: u32| {
                 let filter = ActivityFilter { kind: Kind::Run, environment, after: None, newest_first: true, limit };
-                ask::activities(connection, &filter)?
+                queries::activities(connection, &filter)?
                     .iter()
                     .map(|run| {
-                        let evaluations = ask::count_evaluations(connection, run.seq)?;
+                        let evaluations = queries::count_evaluations(connection, run.seq)?;
                         Ok(ActivityRow::new(run, evaluations, &links))
                     })
                     .collect::<rusqlite::Result<Vec<_>>>()
             };
             let mut cards = Vec::new();
-            for environment in ask::environments(connection)? {
+            for environment in queries::environments(connection)? {
                 cards.push(Card {
                     link: Link::new(&environment.name, links.environment(&environment.name)),
                     nodes: environment.nodes,

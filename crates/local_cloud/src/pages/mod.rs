@@ -1,10 +1,13 @@
-//! The pages that the links lead to: HTML made on the server, without scripts, for people who look for a cause.
+//! The pages that the links lead to: HTML rendered on the server, without scripts, for people in search of a cause.
 
 mod activity;
 mod debugger;
 mod environment;
 mod index;
 mod model;
+
+mod definition;
+mod facts;
 mod rows;
 
 use std::sync::Arc;
@@ -24,7 +27,7 @@ use crate::store::{Store, StoreError};
 pub(crate) struct Pages {
     pub store: Arc<Store>,
     pub links: Links,
-    /// Where clients reach the server, for the pages that tell people what to set.
+    /// Where clients reach the server, for the page that shows how to set it up.
     pub base_url: Arc<str>,
 }
 
@@ -39,7 +42,7 @@ pub(crate) fn routes(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-/// A page that says so and leads back.
+/// A page that says so and leads back to the start.
 pub(crate) fn not_found(pages: &Pages, message: &str) -> Response {
     problem(pages, StatusCode::NOT_FOUND, "Not found", message)
 }
@@ -54,7 +57,7 @@ struct Frame {
     refresh: bool,
 }
 
-/// A word that leads somewhere.
+/// A text with a URL.
 struct Link {
     text: String,
     url: String,
@@ -80,12 +83,12 @@ impl Frame {
 }
 
 /// Why there is no page.
-enum NoPage {
+enum PageError {
     NotFound(String),
     Broken(StoreError),
 }
 
-impl From<StoreError> for NoPage {
+impl From<StoreError> for PageError {
     fn from(error: StoreError) -> Self {
         Self::Broken(error)
     }
@@ -105,14 +108,14 @@ fn problem(pages: &Pages, status: StatusCode, title: &str, message: &str) -> Res
     (status, html(&page)).into_response()
 }
 
-fn answer(pages: &Pages, page: Result<impl Template, NoPage>) -> Response {
+fn answer(pages: &Pages, page: Result<impl Template, PageError>) -> Response {
     match page {
         Ok(page) => html(&page),
-        Err(NoPage::NotFound(message)) => not_found(pages, &message),
-        Err(NoPage::Broken(error)) => {
+        Err(PageError::NotFound(message)) => not_found(pages, &message),
+        Err(PageError::Broken(error)) => {
             tracing::error!("failed to {error}");
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            problem(pages, status, "Something broke", &format!("Failed to {error}."))
+            problem(pages, status, "Internal error", &format!("Failed to {error}."))
         }
     }
 }

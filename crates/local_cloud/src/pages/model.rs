@@ -6,10 +6,10 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::debugger::Definition;
+use super::definition::Definition;
 use super::rows::{AuditRow, EvaluationRow, ModelNames};
-use super::{Frame, Link, NoPage, Pages, answer};
-use crate::store::{EvaluationFilter, NodeVersion, ask};
+use super::{Frame, Link, PageError, Pages, answer};
+use crate::store::{EvaluationFilter, NodeVersion, queries};
 
 const NEWEST_EVALUATIONS: u32 = 50;
 
@@ -53,12 +53,17 @@ pub(super) async fn show(
     let version = query.ok().and_then(|Query(query)| query.version);
     let page = match path {
         Ok(Path((environment, name))) => page(&pages, environment, name, version).await,
-        Err(_) => Err(NoPage::NotFound("This is no model's name.".to_owned())),
+        Err(_) => Err(PageError::NotFound("This is not the address of a model.".to_owned())),
     };
     answer(&pages, page)
 }
 
-async fn page(pages: &Pages, environment: String, name: String, version: Option<String>) -> Result<ModelPage, NoPage> {
+async fn page(
+    pages: &Pages,
+    environment: String,
+    name: String,
+    version: Option<String>,
+) -> Result<ModelPage, PageError> {
     let links = &pages.links;
     let filter = EvaluationFilter {
         environment: Some(environment.clone()),
@@ -68,18 +73,18 @@ async fn page(pages: &Pages, environment: String, name: String, version: Option<
         limit: Some(NEWEST_EVALUATIONS),
         ..EvaluationFilter::default()
     };
-    let (asked_environment, asked_name) = (environment.clone(), name.clone());
+    let (in_environment, of_name) = (environment.clone(), name.clone());
     let (dag, versions, evaluations) = pages
         .store
         .read(move |connection| {
-            let dag = ask::dag(connection, &asked_environment)?;
-            let versions = ask::node_versions(connection, &asked_environment, &asked_name)?;
-            Ok((dag, versions, ask::evaluations(connection, &filter)?))
+            let dag = queries::dag(connection, &in_environment)?;
+            let versions = queries::node_versions(connection, &in_environment, &of_name)?;
+            Ok((dag, versions, queries::evaluations(connection, &filter)?))
         })
         .await?;
     if versions.is_empty() && evaluations.is_empty() {
-        let message = format!("Nothing has been recorded of a model {name} in environment {environment:?}.");
-        return Err(NoPage::NotFound(message));
+        let message = format!("No model {name} has been recorded in environment {environment:?}.");
+        return Err(PageError::NotFound(message));
     }
     let now = dag.iter().flat_map(|dag| &dag.nodes).find(|node| node.name == name);
     let shown_version = version.as_ref();

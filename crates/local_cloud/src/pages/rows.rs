@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use super::Link;
 use crate::links::{EvaluationOf, EvaluationTab, Links};
-use crate::moment::{Moment, duration_for_people};
 use crate::store::{Activity, Audit, Dag, Evaluation, Status};
-use crate::text::{LONGEST_SHOWN, cut, headline};
+use crate::text::{MAX_SHOWN, headline, truncate_middle};
+use crate::timestamp::{Timestamp, duration_for_people};
 
 /// Longest message in a table, in characters.
-const LONGEST_LINE: usize = 200;
+const MAX_LINE_CHARS: usize = 200;
 
-/// A coloured word.
+/// A status as a coloured label.
 #[derive(Clone, Copy)]
-pub(super) struct Pill {
+pub(super) struct StatusBadge {
     pub class: &'static str,
     pub text: &'static str,
 }
@@ -28,7 +28,7 @@ pub(super) struct ActivityRow {
     pub url: String,
     pub environment: String,
     pub environment_url: String,
-    pub pill: Pill,
+    pub badge: StatusBadge,
     pub start: String,
     pub end: String,
     pub duration: String,
@@ -41,13 +41,13 @@ pub(super) struct EvaluationRow {
     pub model: String,
     pub url: String,
     pub log_url: String,
-    pub pill: Pill,
+    pub badge: StatusBadge,
     pub interval: String,
     pub start: String,
     pub duration: String,
     pub error_line: String,
     pub audits: AuditCounts,
-    /// Where it came from, on pages that mix runs and plans.
+    /// The run or plan that made it, on pages that mix runs and plans.
     pub origin: Link,
     pub bar: Bar,
 }
@@ -61,7 +61,7 @@ pub(super) struct AuditCounts {
     pub blocked: bool,
 }
 
-/// A piece of a time line, in percent of its length.
+/// A bar on a time line, in percent of its length.
 #[derive(Default)]
 pub(super) struct Bar {
     pub left: String,
@@ -76,7 +76,7 @@ pub(super) struct AuditRow {
     pub args: String,
     pub model: String,
     pub url: String,
-    pub pill: Pill,
+    pub badge: StatusBadge,
     pub blocking: bool,
     pub count: Option<i64>,
     pub at: String,
@@ -84,7 +84,7 @@ pub(super) struct AuditRow {
     pub log: String,
 }
 
-impl Pill {
+impl StatusBadge {
     pub fn of_status(status: Status) -> Self {
         let (class, text) = match status {
             Status::Scheduled => ("waiting", "scheduled"),
@@ -100,9 +100,10 @@ impl Pill {
 
     /// An evaluation that is open for ever, since its run is over, does not go on.
     pub fn of_evaluation(evaluation: &Evaluation) -> Self {
-        match evaluation.activity_ended && !evaluation.status.is_final() {
-            true => Self { class: "stopped", text: "never ended" },
-            false => Self::of_status(evaluation.status),
+        if evaluation.activity_ended && !evaluation.status.is_final() {
+            Self { class: "stopped", text: "never ended" }
+        } else {
+            Self::of_status(evaluation.status)
         }
     }
 
@@ -124,7 +125,7 @@ impl ActivityRow {
             url: links.executions(activity.kind, &activity.environment, &activity.id),
             environment: activity.environment.clone(),
             environment_url: links.environment(&activity.environment),
-            pill: Pill::of_status(activity.status),
+            badge: StatusBadge::of_status(activity.status),
             start: time(activity.start_at),
             end: time(activity.end_at),
             duration: duration_for_people(activity.start_at, activity.end_at),
@@ -136,7 +137,12 @@ impl ActivityRow {
 
 impl EvaluationRow {
     /// `span` is the time line's beginning and end.
-    pub fn new(evaluation: &Evaluation, names: &ModelNames, span: Option<(Moment, Moment)>, links: &Links) -> Self {
+    pub fn new(
+        evaluation: &Evaluation,
+        names: &ModelNames,
+        span: Option<(Timestamp, Timestamp)>,
+        links: &Links,
+    ) -> Self {
         let of = EvaluationOf::from(evaluation);
         let activity = links.executions(of.kind, of.environment, of.activity_id);
         let origin = format!("{} in {}", of.kind.as_str(), of.environment);
@@ -144,7 +150,7 @@ impl EvaluationRow {
             model: model_name(names, &evaluation.node_name),
             url: links.evaluation(&of, EvaluationTab::Overview),
             log_url: links.evaluation(&of, EvaluationTab::Log),
-            pill: Pill::of_evaluation(evaluation),
+            badge: StatusBadge::of_evaluation(evaluation),
             interval: interval(evaluation.interval_start, evaluation.interval_end),
             start: time(evaluation.start_at),
             duration: duration_for_people(evaluation.start_at, evaluation.end_at),
@@ -171,12 +177,12 @@ impl AuditCounts {
 }
 
 impl Bar {
-    fn new(evaluation: &Evaluation, (from, to): (Moment, Moment)) -> Self {
+    fn new(evaluation: &Evaluation, (from, to): (Timestamp, Timestamp)) -> Self {
         let Some(start) = evaluation.start_at else {
             return Self::default();
         };
         let whole = to.micros() - from.micros();
-        let place = |at: Moment| match whole {
+        let place = |at: Timestamp| match whole {
             whole if whole > 0 => ((at.micros() - from.micros()) as f64 / whole as f64 * 100.0).clamp(0.0, 100.0),
             _ => 0.0,
         };
@@ -199,7 +205,7 @@ impl AuditRow {
                 args: audit.args.clone().unwrap_or_default(),
                 model: model_name(names, &evaluation.node_name),
                 url: links.audit(&of, number, EvaluationTab::Overview),
-                pill: Pill::of_audit(audit),
+                badge: StatusBadge::of_audit(audit),
                 blocking: audit.blocking,
                 count: audit.count,
                 at: audit.execution_time.for_people(),
@@ -221,12 +227,12 @@ pub(super) fn model_name(names: &ModelNames, node_name: &str) -> String {
     known.unwrap_or_else(|| node_name.replace('"', ""))
 }
 
-pub(super) fn time(at: Option<Moment>) -> String {
-    at.map(Moment::for_people).unwrap_or_default()
+pub(super) fn time(at: Option<Timestamp>) -> String {
+    at.map(Timestamp::for_people).unwrap_or_default()
 }
 
 /// `2024-05-01 12:35 – 12:40`, with the end's day and the seconds where they are needed.
-pub(super) fn interval(start: Option<Moment>, end: Option<Moment>) -> String {
+pub(super) fn interval(start: Option<Timestamp>, end: Option<Timestamp>) -> String {
     let (Some(start), Some(end)) = (start, end) else {
         return time(start.or(end));
     };
@@ -243,11 +249,11 @@ pub(super) fn interval(start: Option<Moment>, end: Option<Moment>) -> String {
 
 /// A long text as a page shows it.
 pub(super) fn shown(text: Option<&str>) -> String {
-    cut(text.unwrap_or_default().trim_end(), LONGEST_SHOWN).into_owned()
+    truncate_middle(text.unwrap_or_default().trim_end(), MAX_SHOWN).into_owned()
 }
 
 fn line(text: Option<&str>) -> String {
-    headline(text.unwrap_or_default(), LONGEST_LINE)
+    headline(text.unwrap_or_default(), MAX_LINE_CHARS)
 }
 
 #[cfg(test)]
@@ -257,7 +263,7 @@ mod tests {
     #[test]
     fn intervals_are_as_short_as_they_can_be() {
         let check = |start: &str, end: &str, expected: &str| {
-            assert_eq!(interval(Moment::parse(start), Moment::parse(end)), expected);
+            assert_eq!(interval(Timestamp::parse(start), Timestamp::parse(end)), expected);
         };
         check("2024-05-01T12:35:00Z", "2024-05-01T12:40:00Z", "2024-05-01 12:35 – 12:40");
         check("2024-05-01T12:35:00Z", "2024-05-01T12:40:01Z", "2024-05-01 12:35:00 – 12:40:01");

@@ -1,6 +1,6 @@
--- Times are microseconds since 1970. `seq` counts in the order in which the server heard of something.
+-- Times are microseconds since 1970. `seq` counts in the order in which the server came to know something.
 
--- The events taken so far: sent twice, an event is taken once.
+-- The events accepted so far: sent twice, an event is accepted once.
 CREATE TABLE event (
     id TEXT PRIMARY KEY,
     received_at INTEGER NOT NULL

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{Kind, Status};
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
 /// A run or a plan.
 #[derive(Debug, Clone)]
@@ -13,10 +13,10 @@ pub(crate) struct Activity {
     pub id: String,
     pub environment: String,
     pub status: Status,
-    pub start_at: Option<Moment>,
-    pub end_at: Option<Moment>,
+    pub start_at: Option<Timestamp>,
+    pub end_at: Option<Timestamp>,
     pub error_message: Option<String>,
-    pub heard_at: Moment,
+    pub last_heartbeat_at: Timestamp,
 }
 
 /// Which of them, and in which order.
@@ -24,7 +24,7 @@ pub(crate) struct Activity {
 pub(crate) struct ActivityFilter {
     pub kind: Kind,
     pub environment: Option<String>,
-    /// Only what came after this one.
+    /// Only those with a larger `seq`.
     pub after: Option<i64>,
     pub newest_first: bool,
     pub limit: u32,
@@ -40,7 +40,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Activity> {
         start_at: row.get("start_at")?,
         end_at: row.get("end_at")?,
         error_message: row.get("error_message")?,
-        heard_at: row.get("heard_at")?,
+        last_heartbeat_at: row.get("last_heartbeat_at")?,
     })
 }
 
@@ -51,8 +51,8 @@ pub(crate) fn activity(connection: &Connection, kind: Kind, id: &str) -> rusqlit
         .optional()
 }
 
-/// In the order in which the server heard of them: a run that reaches it late, out of a recorder's spool, is news, and
-/// who asks for what came after the last run that they know must not miss it.
+/// In the order in which the server came to know them: a run that reaches it late, out of a recorder's spool, is new to a
+/// client that has seen the runs before it.
 pub(crate) fn activities(connection: &Connection, filter: &ActivityFilter) -> rusqlite::Result<Vec<Activity>> {
     let order = if filter.newest_first { "DESC" } else { "ASC" };
     let sql = format!(
@@ -73,24 +73,24 @@ pub(crate) fn activities(connection: &Connection, filter: &ActivityFilter) -> ru
     found.collect()
 }
 
-/// Notes that it has started. It starts again when it had ended before `at`: a plan may be applied twice.
+/// Stores its start. It starts again when it had ended before `at`: a plan may be applied twice.
 pub(crate) fn start_activity(
     connection: &Connection,
     kind: Kind,
     id: &str,
     environment: &str,
-    at: Moment,
-    now: Moment,
+    at: Timestamp,
+    now: Timestamp,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO activity (kind, id, environment, status, start_at, heard_at)
+        "INSERT INTO activity (kind, id, environment, status, start_at, last_heartbeat_at)
          VALUES (:kind, :id, :environment, 'in_progress', :at, :now)
          ON CONFLICT (kind, id) DO UPDATE SET
              start_at = min(coalesce(start_at, :at), :at),
              status = CASE WHEN end_at < :at THEN 'in_progress' ELSE status END,
              error_message = CASE WHEN end_at < :at THEN NULL ELSE error_message END,
              end_at = CASE WHEN end_at < :at THEN NULL ELSE end_at END,
-             heard_at = :now",
+             last_heartbeat_at = :now",
     )?;
     statement.execute(named_params! {
         ":kind": kind, ":id": id, ":environment": environment, ":at": at, ":now": now,
@@ -98,27 +98,27 @@ pub(crate) fn start_activity(
     Ok(())
 }
 
-/// Its end, as its own process tells it: that wins over an end that the server had to assume.
-/// What was scheduled and never started goes.
+/// Stores its end. The end that its own process reports replaces one that the server had to assume.
+/// Evaluations that were scheduled and never started are deleted.
 pub(crate) fn end_activity(
     connection: &Connection,
     seq: i64,
     status: Status,
     error_message: Option<&str>,
-    at: Moment,
-    now: Moment,
+    at: Timestamp,
+    now: Timestamp,
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE activity SET status = ?2, error_message = ?3, end_at = ?4, heard_at = ?5 WHERE seq = ?1",
+            "UPDATE activity SET status = ?2, error_message = ?3, end_at = ?4, last_heartbeat_at = ?5 WHERE seq = ?1",
         )?
         .execute(params![seq, status, error_message, at, now])?;
     connection.prepare_cached("DELETE FROM evaluation WHERE activity = ?1 AND status = 'scheduled'")?.execute([seq])?;
     Ok(())
 }
 
-/// Removes it with all its evaluations, as if it had never been.
-pub(crate) fn forget_activity(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<()> {
+/// Deletes it with all its evaluations.
+pub(crate) fn delete_activity(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<()> {
     connection.execute(
         "DELETE FROM evaluation WHERE activity = (SELECT seq FROM activity WHERE kind = ?1 AND id = ?2)",
         params![kind, id],
@@ -127,22 +127,23 @@ pub(crate) fn forget_activity(connection: &Connection, kind: Kind, id: &str) -> 
     Ok(())
 }
 
-/// Notes that its process is alive. Unknown ones are nobody's business yet.
-pub(crate) fn hear(connection: &Connection, kind: Kind, id: &str, now: Moment) -> rusqlite::Result<()> {
+/// Stores that its process is alive. Unknown ones are ignored.
+pub(crate) fn record_heartbeat(connection: &Connection, kind: Kind, id: &str, now: Timestamp) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("UPDATE activity SET heard_at = ?3 WHERE kind = ?1 AND id = ?2")?
+        .prepare_cached("UPDATE activity SET last_heartbeat_at = ?3 WHERE kind = ?1 AND id = ?2")?
         .execute(params![kind, id, now])?;
     Ok(())
 }
 
-/// Takes everything that is open for alive.
-pub(crate) fn hear_all(connection: &Connection, now: Moment) -> rusqlite::Result<()> {
-    connection.execute("UPDATE activity SET heard_at = ?1 WHERE end_at IS NULL", [now])?;
+/// Gives everything that is open a heartbeat.
+pub(crate) fn record_all_heartbeats(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    connection.execute("UPDATE activity SET last_heartbeat_at = ?1 WHERE end_at IS NULL", [now])?;
     Ok(())
 }
 
-/// What is open and has not been heard of since.
-pub(crate) fn silent_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Activity>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM activity WHERE end_at IS NULL AND heard_at < ?1")?;
+/// What is open and has sent no heartbeat since.
+pub(crate) fn without_heartbeat_since(connection: &Connection, since: Timestamp) -> rusqlite::Result<Vec<Activity>> {
+    let mut statement =
+        connection.prepare_cached("SELECT * FROM activity WHERE end_at IS NULL AND last_heartbeat_at < ?1")?;
     statement.query_map([since], from_row)?.collect()
 }

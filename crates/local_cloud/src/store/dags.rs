@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::{NodeType, SourceType};
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
 /// How many DAGs of an environment are kept.
 const KEPT: u32 = 100;
@@ -15,8 +15,8 @@ pub(crate) struct Dag {
     pub environment: String,
     pub plan_id: Option<String>,
     /// Since when the environment has it.
-    pub at: Moment,
-    pub start_at: Moment,
+    pub at: Timestamp,
+    pub start_at: Timestamp,
     pub schedule_cron: String,
     pub schedule_seconds: i64,
     pub nodes: Vec<Node>,
@@ -41,10 +41,10 @@ pub(crate) struct Node {
 pub(crate) struct NodeVersion {
     pub node: Node,
     /// When the environment got it first.
-    pub since: Moment,
+    pub since: Timestamp,
 }
 
-/// An environment that the server has heard of.
+/// An environment that the server knows.
 #[derive(Debug, Clone)]
 pub(crate) struct EnvironmentRow {
     pub name: String,
@@ -78,7 +78,7 @@ pub(crate) fn dag(connection: &Connection, environment: &str) -> rusqlite::Resul
 }
 
 /// Keeps the DAG unless the environment has it already, or has had a newer one.
-pub(crate) fn remember_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<()> {
+pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<()> {
     if let Some(current) = self::dag(connection, &dag.environment)? {
         let same = Dag { at: current.at, plan_id: current.plan_id.clone(), ..dag.clone() } == current;
         if same || dag.at < current.at {

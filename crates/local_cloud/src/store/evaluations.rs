@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
 
 use super::{Kind, Status};
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
 /// What was done for one node in one batch.
 #[derive(Debug, Clone)]
@@ -18,11 +18,11 @@ pub(crate) struct Evaluation {
     pub activity_ended: bool,
     pub node_name: String,
     pub version: String,
-    pub interval_start: Option<Moment>,
-    pub interval_end: Option<Moment>,
+    pub interval_start: Option<Timestamp>,
+    pub interval_end: Option<Timestamp>,
     pub status: Status,
-    pub start_at: Option<Moment>,
-    pub end_at: Option<Moment>,
+    pub start_at: Option<Timestamp>,
+    pub end_at: Option<Timestamp>,
     pub error_message: Option<String>,
     pub log: Option<String>,
     pub audits: Vec<Audit>,
@@ -36,9 +36,9 @@ pub(crate) struct Audit {
     pub blocking: bool,
     /// Rows that failed it.
     pub count: Option<i64>,
-    pub execution_time: Moment,
-    pub interval_start: Moment,
-    pub interval_end: Moment,
+    pub execution_time: Timestamp,
+    pub interval_start: Timestamp,
+    pub interval_end: Timestamp,
     pub log: Option<String>,
 }
 
@@ -85,8 +85,69 @@ pub(crate) fn count_evaluations(connection: &Connection, activity: i64) -> rusql
 }
 
 fn sql(filter: &EvaluationFilter) -> (String, Vec<Value>) {
+    let plan = QueryPlan::of(filter);
+    let (conditions, values) = conditions(filter, plan);
+    let from = match plan {
+        QueryPlan::All | QueryPlan::NewestOfNode => "evaluation",
+        QueryPlan::NewestOfCurrentVersion => {
+            "dag_node JOIN evaluation ON evaluation.seq =
+                 (SELECT seq FROM evaluation AS newest
+                  WHERE newest.node_name = dag_node.name AND newest.version = dag_node.version
+                    AND newest.start_at IS NOT NULL
+                  ORDER BY newest.start_at DESC, newest.seq DESC LIMIT 1)"
+        }
+    };
+    let from = format!("{from} JOIN activity ON activity.seq = evaluation.activity");
+    let order = if filter.newest_first {
+        "evaluation.start_at IS NULL DESC, evaluation.start_at DESC, evaluation.seq DESC"
+    } else {
+        "evaluation.start_at IS NULL, evaluation.start_at, evaluation.seq"
+    };
+    let limit = filter.limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
+    let sql = match plan {
+        QueryPlan::All | QueryPlan::NewestOfCurrentVersion => {
+            format!("SELECT {COLUMNS} FROM {from} WHERE {conditions} ORDER BY {order} {limit}")
+        }
+        QueryPlan::NewestOfNode => format!(
+            "SELECT {COLUMNS} FROM evaluation JOIN activity ON activity.seq = evaluation.activity
+             WHERE evaluation.seq IN
+                 (SELECT seq FROM
+                     (SELECT evaluation.seq, row_number() OVER (PARTITION BY evaluation.node_name
+                          ORDER BY evaluation.start_at DESC, evaluation.seq DESC) AS place
+                      FROM {from} WHERE {conditions})
+                  WHERE place = 1)
+             ORDER BY {order} {limit}"
+        ),
+    };
+    (sql, values)
+}
+
+/// How the rows are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum QueryPlan {
+    /// All that meet the conditions.
+    All,
+    /// The newest of each node, among those that meet the conditions.
+    NewestOfNode,
+    /// The newest of each node of the environment's DAG: one step into the index for each, since this query is by far the most
+    /// frequent of its kind and the database may hold years.
+    NewestOfCurrentVersion,
+}
+
+impl QueryPlan {
+    fn of(filter: &EvaluationFilter) -> Self {
+        let of_activity = filter.run_id.is_some() || filter.plan_id.is_some();
+        match (filter.latest, &filter.environment) {
+            (false, _) => Self::All,
+            (true, Some(_)) if !of_activity => Self::NewestOfCurrentVersion,
+            (true, _) => Self::NewestOfNode,
+        }
+    }
+}
+
+/// What follows `WHERE`, and the values of its parameters.
+fn conditions(filter: &EvaluationFilter, plan: QueryPlan) -> (String, Vec<Value>) {
     let mut values: Vec<Value> = Vec::new();
-    let mut from = "evaluation".to_owned();
     let mut conditions: Vec<String> = Vec::new();
     let mut only = |condition: &str, texts: &[&String]| {
         conditions.push(condition.to_owned());
@@ -104,56 +165,23 @@ fn sql(filter: &EvaluationFilter) -> (String, Vec<Value>) {
     if let Some(version) = &filter.version {
         only("evaluation.version = ?", &[version]);
     }
-    match &filter.environment {
-        // By far the most frequent question of this kind, and the database may hold years: one step into the index
-        // for each node.
-        Some(environment) if filter.latest && filter.run_id.is_none() && filter.plan_id.is_none() => {
-            from = "dag_node JOIN evaluation ON evaluation.seq =
-                      (SELECT seq FROM evaluation AS newest
-                       WHERE newest.node_name = dag_node.name AND newest.version = dag_node.version
-                         AND newest.start_at IS NOT NULL
-                       ORDER BY newest.start_at DESC, newest.seq DESC LIMIT 1)"
-                .to_owned();
-            only(&format!("dag_node.dag = {CURRENT_DAG}"), &[environment]);
+    if let Some(environment) = &filter.environment {
+        match plan {
+            QueryPlan::All => {
+                only(
+                    &format!("(activity.environment = ? OR EXISTS ({}))", of_current_dag()),
+                    &[environment, environment],
+                );
+            }
+            QueryPlan::NewestOfNode => only(&format!("EXISTS ({})", of_current_dag()), &[environment]),
+            QueryPlan::NewestOfCurrentVersion => only(&format!("dag_node.dag = {CURRENT_DAG}"), &[environment]),
         }
-        Some(environment) if filter.latest => {
-            only(&format!("EXISTS ({})", of_current_dag()), &[environment]);
-        }
-        Some(environment) => {
-            only(&format!("(activity.environment = ? OR EXISTS ({}))", of_current_dag()), &[environment, environment]);
-        }
-        None => {}
     }
-    let by_window = filter.latest && from == "evaluation";
-    if by_window {
+    if plan == QueryPlan::NewestOfNode {
         only("evaluation.start_at IS NOT NULL", &[]);
     }
-    let conditions = match conditions.is_empty() {
-        true => "1".to_owned(),
-        false => conditions.join(" AND "),
-    };
-    let from = format!("{from} JOIN activity ON activity.seq = evaluation.activity");
-    let order = match filter.newest_first {
-        true => "evaluation.start_at IS NULL DESC, evaluation.start_at DESC, evaluation.seq DESC",
-        false => "evaluation.start_at IS NULL, evaluation.start_at, evaluation.seq",
-    };
-    let limit = filter.limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
-    let sql = match by_window {
-        true => format!(
-            "SELECT {COLUMNS} FROM evaluation JOIN activity ON activity.seq = evaluation.activity
-             WHERE evaluation.seq IN
-                 (SELECT seq FROM
-                     (SELECT evaluation.seq, row_number() OVER (PARTITION BY evaluation.node_name
-                          ORDER BY evaluation.start_at DESC, evaluation.seq DESC) AS place
-                      FROM {from} WHERE {conditions})
-                  WHERE place = 1)
-             ORDER BY {order} {limit}"
-        ),
-        false => {
-            format!("SELECT {COLUMNS} FROM {from} WHERE {conditions} ORDER BY {order} {limit}")
-        }
-    };
-    (sql, values)
+    let conditions = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+    (conditions, values)
 }
 
 fn of_current_dag() -> String {
@@ -211,11 +239,11 @@ pub(crate) struct NewEvaluation<'a> {
     pub activity: i64,
     pub node_name: &'a str,
     pub version: &'a str,
-    pub interval_start: Option<Moment>,
-    pub interval_end: Option<Moment>,
+    pub interval_start: Option<Timestamp>,
+    pub interval_end: Option<Timestamp>,
 }
 
-/// Notes a batch that will be evaluated.
+/// Stores a batch that will be evaluated.
 pub(crate) fn schedule_evaluation(connection: &Connection, new: &NewEvaluation<'_>) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
@@ -226,8 +254,12 @@ pub(crate) fn schedule_evaluation(connection: &Connection, new: &NewEvaluation<'
     Ok(())
 }
 
-/// Notes that it has begun, whether or not it was scheduled, and even when its end is known already.
-pub(crate) fn start_evaluation(connection: &Connection, new: &NewEvaluation<'_>, at: Moment) -> rusqlite::Result<()> {
+/// Stores its start, whether or not it was scheduled, and even when its end is known already.
+pub(crate) fn start_evaluation(
+    connection: &Connection,
+    new: &NewEvaluation<'_>,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
     schedule_evaluation(connection, new)?;
     connection
         .prepare_cached(
@@ -238,14 +270,14 @@ pub(crate) fn start_evaluation(connection: &Connection, new: &NewEvaluation<'_>,
     Ok(())
 }
 
-/// Notes its end. One whose beginning was not told began then, too.
+/// Stores its end. One whose start was not reported started then, too.
 pub(crate) fn end_evaluation(
     connection: &Connection,
     seq: i64,
     status: Status,
     error_message: Option<&str>,
     log: Option<&str>,
-    at: Moment,
+    at: Timestamp,
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(

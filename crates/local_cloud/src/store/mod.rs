@@ -1,10 +1,10 @@
 //! The database: one SQLite file in WAL mode, one writer at a time, readers beside it.
-//! The modules below hold the tables as types and the questions that are asked of them.
+//! The modules below hold the tables as types, and their queries.
 
 mod activities;
 mod dags;
+mod enums;
 mod evaluations;
-mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,33 +14,36 @@ use rusqlite::{Connection, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
 use crate::Error;
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
 pub(crate) use activities::{Activity, ActivityFilter};
 pub(crate) use dags::{Dag, Node, NodeVersion};
+pub(crate) use enums::{Kind, NodeType};
+pub use enums::{SourceType, Status};
 pub(crate) use evaluations::{Audit, Evaluation, EvaluationFilter};
-pub(crate) use words::{Kind, NodeType};
-pub use words::{SourceType, Status};
 
 /// Every query about one of these is a function of its module.
-pub(crate) mod ask {
+pub(crate) mod queries {
     pub(crate) use super::activities::*;
     pub(crate) use super::dags::*;
     pub(crate) use super::evaluations::*;
 }
 
-/// In the order in which they were made; none is ever changed.
-const STEPS: &[M<'static>] = &[M::up(include_str!("../schema/0001_runs_evaluations_dags.sql"))];
+/// In the order in which they were written; a released one never changes.
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../schema/0001_runs_evaluations_dags.sql")),
+    M::up(include_str!("../schema/0002_heartbeats.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
-/// For how long the ids of taken events are remembered: longer than a recorder keeps what it could not send.
-const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// For how long the ids of events are kept: longer than a recorder keeps what it could not send.
+const EVENT_IDS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long a connection waits for another process that writes.
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// More idle connections than this are closed.
-const MOST_IDLE: usize = 8;
+const MAX_IDLE: usize = 8;
 
 pub(crate) struct Store {
     path: PathBuf,
@@ -49,12 +52,12 @@ pub(crate) struct Store {
     readers: Mutex<Vec<Connection>>,
 }
 
-/// Why the database did not answer.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("ask the database: {0}")]
+    #[error("query the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("ask the database: the query panicked or the server is stopping")]
+    #[error("query the database: the query panicked or the server is stopping")]
     Stopped(#[from] tokio::task::JoinError),
 }
 
@@ -65,16 +68,16 @@ impl Store {
         let failed = |source| Error::Database { path: path.to_owned(), source };
         let mut writer = connect(path).map_err(failed)?;
         MIGRATIONS.to_latest(&mut writer).map_err(|source| Error::Migration { path: path.to_owned(), source })?;
-        let now = Moment::now();
-        let forgotten = now.earlier_by(REMEMBERED);
-        writer.execute("DELETE FROM event WHERE received_at < ?1", [forgotten]).map_err(failed)?;
-        // While the server was away nobody could report to it.
-        ask::hear_all(&writer, now).map_err(failed)?;
+        let now = Timestamp::now();
+        let expired = now.earlier_by(EVENT_IDS_KEPT);
+        writer.execute("DELETE FROM event WHERE received_at < ?1", [expired]).map_err(failed)?;
+        // While the server was down, no heartbeat could reach it.
+        queries::record_all_heartbeats(&writer, now).map_err(failed)?;
         Ok(Arc::new(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() }))
     }
 
-    /// Asks; all questions within one call see the same state.
-    pub async fn read<T, F>(self: &Arc<Self>, question: F) -> Result<T, StoreError>
+    /// Runs a query; all statements within one call see the same state.
+    pub async fn read<T, F>(self: &Arc<Self>, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -84,10 +87,10 @@ impl Store {
             let idle = locked(&store.readers).pop();
             let connection = idle.map_or_else(|| connect(&store.path), Ok)?;
             let transaction = connection.unchecked_transaction()?;
-            let answer = question(&transaction);
+            let answer = query(&transaction);
             drop(transaction);
             let mut idle = locked(&store.readers);
-            if idle.len() < MOST_IDLE {
+            if idle.len() < MAX_IDLE {
                 idle.push(connection);
             }
             answer
@@ -95,7 +98,7 @@ impl Store {
         Ok(answer.await??)
     }
 
-    /// Changes all or nothing.
+    /// Runs a change: all of it, or nothing.
     pub async fn write<T, F>(self: &Arc<Self>, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -121,7 +124,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // In WAL mode this loses at most the last moments before a power failure, and never the file.
     connection.pragma_update(None, "synchronous", "NORMAL")?;

@@ -29,7 +29,7 @@ impl Cloud {
         Self::start_with(|_| {}).await
     }
 
-    /// Lets in one OAuth client.
+    /// Accepts one OAuth client only.
     pub async fn start_closed() -> Self {
         let secret = Secret::from(CLIENT_SECRET.to_owned());
         Self::start_with(|settings| settings.client = Some((CLIENT_ID.to_owned(), secret))).await
@@ -68,8 +68,8 @@ impl Cloud {
         self.folder.path().join("below/cloud.db")
     }
 
-    /// Asks it to stop, without waiting.
-    pub fn ask_to_stop(&mut self) {
+    /// Requests its end, without waiting.
+    pub fn request_stop(&mut self) {
         drop(self.stop.take());
     }
 
@@ -80,7 +80,7 @@ impl Cloud {
 
     /// Stops, and starts again with the same database, on another port.
     pub async fn restart(mut self) -> Self {
-        self.ask_to_stop();
+        self.request_stop();
         let Self { server, folder, .. } = self;
         server.await.expect("no panic").expect("a clean end");
         Self::start_in(folder, |_| {}).await
@@ -152,10 +152,10 @@ impl Cloud {
         answer.json().await.expect("JSON")
     }
 
-    /// Sends events that must all be new and taken.
-    pub async fn tell(&self, events: &[Value]) {
-        let receipt = self.send(events).await;
-        assert_eq!(receipt["accepted"], events.len(), "{receipt}");
+    /// Sends events that must all be new and accepted.
+    pub async fn ingest(&self, events: &[Value]) {
+        let result = self.send(events).await;
+        assert_eq!(result["accepted"], events.len(), "{result}");
     }
 }
 

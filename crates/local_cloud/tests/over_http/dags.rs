@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::cloud::Cloud;
-use crate::story::{CHECK, ITEMS, ORDERS, environment, model, standalone_audit};
+use crate::events::{CHECK, ITEMS, ORDERS, environment, model, standalone_audit};
 
 #[tokio::test]
-async fn a_dag_has_what_the_recorder_told() {
+async fn a_dag_has_what_the_recorder_sent() {
     let cloud = Cloud::start().await;
     let nodes = [model(ORDERS, "v1"), standalone_audit(CHECK, &[ORDERS])];
-    cloud.tell(&[environment("prod", 0, &nodes)]).await;
+    cloud.ingest(&[environment("prod", 0, &nodes)]).await;
 
     let dag = cloud.get("/dags/prod").await;
     let base = &cloud.base;
@@ -46,7 +46,7 @@ async fn environment_names_may_have_slashes_dashes_and_blanks() {
         ("dev-alice", vec!["dev-alice"]),
         ("ü 1", vec!["%C3%BC%201"]),
     ] {
-        cloud.tell(&[environment(name, 0, &[model(ORDERS, "v1")])]).await;
+        cloud.ingest(&[environment(name, 0, &[model(ORDERS, "v1")])]).await;
         for path in paths {
             let dag = cloud.get(&format!("/dags/{path}")).await;
             assert_eq!(dag["environment"], name);
@@ -59,10 +59,10 @@ async fn environment_names_may_have_slashes_dashes_and_blanks() {
 #[tokio::test]
 async fn the_newest_dag_counts_whatever_the_order_of_arrival() {
     let cloud = Cloud::start().await;
-    cloud.tell(&[environment("prod", 10, &[model(ITEMS, "v2")])]).await;
-    cloud.tell(&[environment("prod", 5, &[model(ORDERS, "v1")])]).await;
+    cloud.ingest(&[environment("prod", 10, &[model(ITEMS, "v2")])]).await;
+    cloud.ingest(&[environment("prod", 5, &[model(ORDERS, "v1")])]).await;
     assert_eq!(cloud.get("/dags/prod").await["nodes"][0]["name"], ITEMS);
-    cloud.tell(&[environment("prod", 20, &[model(ORDERS, "v3")])]).await;
+    cloud.ingest(&[environment("prod", 20, &[model(ORDERS, "v3")])]).await;
     assert_eq!(cloud.get("/dags/prod").await["nodes"][0]["name"], ORDERS);
 }
 
@@ -70,7 +70,7 @@ async fn the_newest_dag_counts_whatever_the_order_of_arrival() {
 async fn a_node_that_is_listed_twice_is_kept_once() {
     let cloud = Cloud::start().await;
     let twice = [model(ORDERS, "v1"), model(ORDERS, "v2")];
-    cloud.tell(&[environment("prod", 0, &twice)]).await;
+    cloud.ingest(&[environment("prod", 0, &twice)]).await;
     let dag = cloud.get("/dags/prod").await;
     assert_eq!(dag["nodes"].as_array().map(Vec::len), Some(1));
 }
@@ -81,7 +81,7 @@ async fn links_begin_with_the_public_url() {
         settings.public_url = Some("https://cloud.example.test/sqlmesh/".parse().expect("a URL"));
     })
     .await;
-    cloud.tell(&[environment("prod", 0, &[])]).await;
+    cloud.ingest(&[environment("prod", 0, &[])]).await;
     let link = "https://cloud.example.test/sqlmesh/environments/prod";
     assert_eq!(cloud.get("/dags/prod").await["link"], link);
     let page = cloud.page("/environments/prod").await;

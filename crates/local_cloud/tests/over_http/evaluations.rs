@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::story::{ITEMS, ORDERS, at, audited, ended, environment, model, plan, run};
+use crate::events::{ITEMS, ORDERS, at, audited, ended, environment, model, plan, run};
 
 #[tokio::test]
 async fn an_evaluation_has_its_log_audits_and_links() {
     let cloud = Cloud::start().await;
     let r1 = run("r1");
     cloud
-        .tell(&[
+        .ingest(&[
             r1.started(1),
             r1.evaluating(2, "e1", ORDERS, "v1"),
             audited(3, "e1", "not_null", "success"),
@@ -42,7 +42,7 @@ async fn an_evaluation_has_its_log_audits_and_links() {
 #[tokio::test]
 async fn an_evaluation_made_by_a_plan_has_no_run() {
     let cloud = Cloud::start().await;
-    cloud.tell(&plan("p1").evaluated(1, "e1", ORDERS, "v1")).await;
+    cloud.ingest(&plan("p1").evaluated(1, "e1", ORDERS, "v1")).await;
     let evaluation = cloud.get("/evaluations/e1").await;
     assert_eq!(evaluation["plan_id"], "p1");
     assert!(evaluation.get("run_id").is_none(), "{evaluation}");
@@ -61,9 +61,9 @@ async fn lists_are_sorted_filtered_and_limited() {
         (30, run("r2"), "e3", ORDERS),
         (40, run("d1").of("dev"), "e4", ORDERS),
     ] {
-        cloud.tell(&run.evaluated(second, id, node, "v1")).await;
+        cloud.ingest(&run.evaluated(second, id, node, "v1")).await;
     }
-    cloud.tell(&[run("r2").scheduled(31, "e5", ITEMS, "v1")]).await;
+    cloud.ingest(&[run("r2").scheduled(31, "e5", ITEMS, "v1")]).await;
     let check = async |path: &str, expected: &[&str]| {
         let ids = cloud.column(path, "evaluation_id").await;
         assert_eq!(ids, expected, "{path}");
@@ -90,21 +90,21 @@ async fn latest_goes_through_the_versions_that_the_environment_has_now() {
         let path = format!("/evaluations?environment={environment}&latest=true");
         cloud.column(&path, "evaluation_id").await
     };
-    let told = async |events: &[Value]| cloud.tell(events).await;
-    told(&[environment("prod", 1, &[model(ORDERS, "v1"), model(ITEMS, "v1")])]).await;
-    told(&plan("p1").evaluated(10, "e1", ORDERS, "v1")).await;
-    told(&plan("p1").evaluated(12, "e2", ITEMS, "v1")).await;
-    told(&run("r1").evaluated(20, "e3", ORDERS, "v1")).await;
+    let ingest = async |events: &[Value]| cloud.ingest(events).await;
+    ingest(&[environment("prod", 1, &[model(ORDERS, "v1"), model(ITEMS, "v1")])]).await;
+    ingest(&plan("p1").evaluated(10, "e1", ORDERS, "v1")).await;
+    ingest(&plan("p1").evaluated(12, "e2", ITEMS, "v1")).await;
+    ingest(&run("r1").evaluated(20, "e3", ORDERS, "v1")).await;
     assert_eq!(latest("prod").await, ["e2", "e3"]);
 
     // A new version is made in dev: prod does not have it.
-    told(&plan("p2").of("dev").evaluated(30, "e4", ORDERS, "v2")).await;
-    told(&[environment("dev", 31, &[model(ORDERS, "v2"), model(ITEMS, "v1")])]).await;
+    ingest(&plan("p2").of("dev").evaluated(30, "e4", ORDERS, "v2")).await;
+    ingest(&[environment("dev", 31, &[model(ORDERS, "v2"), model(ITEMS, "v1")])]).await;
     assert_eq!(latest("prod").await, ["e2", "e3"]);
     assert_eq!(latest("dev").await, ["e2", "e4"]);
 
     // Promoting it evaluates nothing.
-    told(&[environment("prod", 40, &[model(ORDERS, "v2"), model(ITEMS, "v1")])]).await;
+    ingest(&[environment("prod", 40, &[model(ORDERS, "v2"), model(ITEMS, "v1")])]).await;
     assert_eq!(latest("prod").await, ["e2", "e4"]);
     // What was done for the version elsewhere belongs to the environment's history.
     let orders = "node_name=%22wh%22.%22shop%22.%22orders%22";
@@ -112,12 +112,12 @@ async fn latest_goes_through_the_versions_that_the_environment_has_now() {
     assert_eq!(history, ["e4", "e3", "e1"]);
 
     // One that has begun counts, one that is only scheduled does not.
-    told(&[run("r2").evaluating(50, "e5", ORDERS, "v2"), run("r2").scheduled(51, "e6", ITEMS, "v1")]).await;
+    ingest(&[run("r2").evaluating(50, "e5", ORDERS, "v2"), run("r2").scheduled(51, "e6", ITEMS, "v1")]).await;
     assert_eq!(latest("prod").await, ["e2", "e5"]);
     // A node without any evaluation is left out, and so is a model that went.
-    told(&[environment("prod", 60, &[model(ORDERS, "v3"), model(ITEMS, "v1")])]).await;
+    ingest(&[environment("prod", 60, &[model(ORDERS, "v3"), model(ITEMS, "v1")])]).await;
     assert_eq!(latest("prod").await, ["e2"]);
-    told(&[run("r3").scheduled(61, "e7", ORDERS, "v3")]).await;
+    ingest(&[run("r3").scheduled(61, "e7", ORDERS, "v3")]).await;
     assert_eq!(latest("prod").await, ["e2"]);
 }
 
@@ -127,7 +127,7 @@ async fn all_evaluations_of_a_run_are_listed_and_a_hundred_elsewhere() {
     let r1 = run("r1");
     let ids: Vec<String> = (0..150).map(|n| format!("e{n}")).collect();
     let events: Vec<Value> = ids.iter().map(|id| r1.evaluating(1, id, ORDERS, "v1")).collect();
-    cloud.tell(&events).await;
+    cloud.ingest(&events).await;
     assert_eq!(cloud.column("/runs/r1/evaluations", "evaluation_id").await, ids);
     assert_eq!(cloud.column("/evaluations", "evaluation_id").await.len(), 100);
     assert_eq!(cloud.column("/evaluations?limit=500", "evaluation_id").await.len(), 150);
@@ -137,7 +137,7 @@ async fn all_evaluations_of_a_run_are_listed_and_a_hundred_elsewhere() {
 async fn the_same_audit_may_come_twice() {
     let cloud = Cloud::start().await;
     cloud
-        .tell(&[
+        .ingest(&[
             run("r1").evaluating(1, "e1", ORDERS, "v1"),
             audited(2, "e1", "not_null", "success"),
             audited(2, "e1", "not_null", "failed"),

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::story::{CHECK, ITEMS, ORDERS, audited, ended, environment, model, plan, run, standalone_audit};
+use crate::events::{CHECK, ITEMS, ORDERS, audited, ended, environment, model, plan, run, standalone_audit};
 
 const ODD: &str = r#""wh"."a/b & <i>"."naïve ""x?#%""#;
 
@@ -28,7 +28,7 @@ async fn busy_cloud() -> Cloud {
         vec![r1.ended(15, "failed", Some("1 of 2 models failed"))],
         vec![r2.started(20), r2.evaluating(21, "e5", ITEMS, "v1"), r2.scheduled(21, "e6", ODD, "v&1")],
     ];
-    cloud.tell(&all.concat()).await;
+    cloud.ingest(&all.concat()).await;
     cloud
 }
 
@@ -104,7 +104,7 @@ async fn what_was_recorded_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn the_run_page_tells_status_error_and_executions() {
+async fn the_run_page_shows_status_error_and_executions() {
     let cloud = busy_cloud().await;
     let run = cloud.get("/runs/r1").await;
     let link = run["link"].as_str().expect("a link");
@@ -174,14 +174,14 @@ async fn programs_get_json_for_what_is_missing() {
     let answer = cloud.client.post(format!("{}/api/v1/runs", cloud.base)).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     let detail: Value = answer.json().await.expect("JSON");
-    assert_eq!(detail, json!({"detail": "/api/v1/runs does not take POST"}));
+    assert_eq!(detail, json!({"detail": "/api/v1/runs does not support POST"}));
 }
 
 #[tokio::test]
 async fn a_megabyte_of_text_is_cut_on_the_page() {
     let cloud = Cloud::start().await;
     let long = "x".repeat(1_000_000);
-    cloud.tell(&[run("r1").evaluating(1, "e1", ORDERS, "v1"), ended(2, "e1", "failed", Some(&long))]).await;
+    cloud.ingest(&[run("r1").evaluating(1, "e1", ORDERS, "v1"), ended(2, "e1", "failed", Some(&long))]).await;
     for path in [
         "/",
         "/environments/prod",

@@ -4,10 +4,10 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::cloud::Cloud;
-use crate::story::{ORDERS, audited, ended, environment, model, plan, run};
+use crate::events::{ORDERS, audited, ended, environment, model, plan, run};
 
 #[tokio::test]
-async fn an_event_sent_twice_is_taken_once() {
+async fn an_event_sent_twice_is_stored_once() {
     let cloud = Cloud::start().await;
     let events = [
         run("r1").started(1),
@@ -24,7 +24,7 @@ async fn an_event_sent_twice_is_taken_once() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_taken_is_refused_and_spoils_no_other() {
+async fn an_event_that_cannot_be_accepted_is_refused_and_spoils_no_other() {
     let cloud = Cloud::start().await;
     let mut status = ended(2, "e1", "success", None);
     status["status"] = "great".into();
@@ -40,15 +40,15 @@ async fn an_event_that_cannot_be_taken_is_refused_and_spoils_no_other() {
     let unknown = json!({"id": "x", "at": "2024-05-01", "type": "party"});
     let nameless = json!({"at": "2024-05-01", "type": "heartbeat", "run_id": "r1"});
 
-    cloud.tell(&[run("r1").evaluating(1, "e1", ORDERS, "v1")]).await;
+    cloud.ingest(&[run("r1").evaluating(1, "e1", ORDERS, "v1")]).await;
     let bad = [&status, &open, &time, &both, &source, &nowhere, &unknown, &nameless];
     let mut lines: Vec<String> = bad.iter().map(ToString::to_string).collect();
     lines.extend(["[1, 2]".to_owned(), "{\"id\": ".to_owned(), "  ".to_owned()]);
     lines.push(ended(3, "e1", "success", None).to_string());
-    let receipt = cloud.send_text(lines.join("\r\n")).await;
+    let result = cloud.send_text(lines.join("\r\n")).await;
 
-    assert_eq!(receipt["accepted"], 1, "{receipt}");
-    let refused = receipt["refused"].as_array().expect("a list");
+    assert_eq!(result["accepted"], 1, "{result}");
+    let refused = result["refused"].as_array().expect("a list");
     let ids: Vec<_> = refused.iter().map(|one| &one["id"]).collect();
     let mut expected: Vec<_> = bad.iter().map(|event| event["id"].clone()).collect();
     expected.extend([json!(null), json!(null)]);
@@ -66,7 +66,7 @@ async fn times_that_the_recorder_does_not_know_are_filled_in() {
     }
     let mut batch = run("r1").evaluating(2, "e1", ORDERS, "v1");
     batch["interval_end"] = json!(null);
-    cloud.tell(&[batch, audit]).await;
+    cloud.ingest(&[batch, audit]).await;
     let evaluation = cloud.get("/evaluations/e1").await;
     let audit = &evaluation["audits"][0];
     assert_eq!(audit["execution_time"], "2024-05-01T00:00:03Z");
@@ -78,9 +78,9 @@ async fn times_that_the_recorder_does_not_know_are_filled_in() {
 async fn an_end_that_overtakes_its_beginning_is_kept() {
     let cloud = Cloud::start().await;
     let r1 = run("r1");
-    cloud.tell(&[r1.scheduled(1, "e1", ORDERS, "v1"), ended(5, "e1", "failed", Some("no"))]).await;
+    cloud.ingest(&[r1.scheduled(1, "e1", ORDERS, "v1"), ended(5, "e1", "failed", Some("no"))]).await;
     assert_eq!(cloud.get("/evaluations/e1").await["start_at"], "2024-05-01T00:00:05Z");
-    cloud.tell(&[r1.evaluating(2, "e1", ORDERS, "v1")]).await;
+    cloud.ingest(&[r1.evaluating(2, "e1", ORDERS, "v1")]).await;
     let evaluation = cloud.get("/evaluations/e1").await;
     assert_eq!(evaluation["start_at"], "2024-05-01T00:00:02Z");
     assert_eq!(evaluation["status"], "failed");
@@ -90,7 +90,7 @@ async fn an_end_that_overtakes_its_beginning_is_kept() {
 async fn a_plan_that_is_applied_again_goes_on_again() {
     let cloud = Cloud::start().await;
     let p1 = plan("p1");
-    cloud.tell(&[p1.started(1), p1.ended(2, "failed", Some("no")), p1.started(3)]).await;
+    cloud.ingest(&[p1.started(1), p1.ended(2, "failed", Some("no")), p1.started(3)]).await;
     let page = cloud.page("/environments/prod/plans/p1").await;
     assert!(page.contains("in progress") && !page.contains("<pre class=\"error\">"), "{page}");
 }
@@ -101,7 +101,7 @@ async fn long_texts_are_cut_and_odd_bytes_survive() {
     let long = "ü".repeat(1_000_000);
     let mut end = ended(3, "e1", "failed", Some(&long));
     end["log"] = long.as_str().into();
-    cloud.tell(&[run("r1").evaluating(1, "e1", ORDERS, "v1"), end]).await;
+    cloud.ingest(&[run("r1").evaluating(1, "e1", ORDERS, "v1"), end]).await;
     let evaluation = cloud.get("/evaluations/e1").await;
     for field in ["log", "error_message"] {
         let text = evaluation[field].as_str().expect("a text");
@@ -116,7 +116,7 @@ async fn long_texts_are_cut_and_odd_bytes_survive() {
 #[tokio::test]
 async fn a_web_page_of_somebody_else_cannot_write() {
     let cloud = Cloud::start().await;
-    // What a browser sends without asking the server first.
+    // What a browser sends without a preflight request.
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         let request = cloud.client.post(format!("{}/recorder/v1/events", cloud.base));
         let request = request.header("content-type", content_type).body(run("r1").started(1).to_string());
@@ -127,18 +127,18 @@ async fn a_web_page_of_somebody_else_cannot_write() {
 }
 
 #[tokio::test]
-async fn a_batch_of_ten_thousand_events_is_taken() {
+async fn a_batch_of_ten_thousand_events_is_accepted() {
     let cloud = Cloud::start().await;
     let r1 = run("r1");
     let events: Vec<_> = (0..5_000).flat_map(|n| r1.evaluated(n % 3600, &format!("e{n}"), ORDERS, "v1")).collect();
-    cloud.tell(&events).await;
+    cloud.ingest(&events).await;
     assert_eq!(cloud.column("/runs/r1/evaluations", "status").await.len(), 5_000);
 }
 
 #[tokio::test]
 async fn half_a_surrogate_pair_does_not_lose_an_end() {
     let cloud = Cloud::start().await;
-    cloud.tell(&[run("r1").evaluating(1, "e1", ORDERS, "v1")]).await;
+    cloud.ingest(&[run("r1").evaluating(1, "e1", ORDERS, "v1")]).await;
     let end = ended(2, "e1", "failed", Some("BROKEN")).to_string().replace("BROKEN", r"caf\udce9");
     assert_eq!(cloud.send_text(end).await["accepted"], 1);
     assert_eq!(cloud.get("/evaluations/e1").await["error_message"], "caf\u{fffd}");

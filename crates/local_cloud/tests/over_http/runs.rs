@@ -4,28 +4,28 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::story::{ORDERS, at, ended, plan, run};
+use crate::events::{ORDERS, at, ended, plan, run};
 
 /// Three runs in prod, one in dev, and a plan.
 async fn three_runs() -> Cloud {
     let cloud = Cloud::start().await;
     for (second, one) in [(1, run("r1")), (2, run("r2")), (3, run("d1").of("dev")), (4, run("r3"))] {
-        cloud.tell(&[one.started(second * 10)]).await;
+        cloud.ingest(&[one.started(second * 10)]).await;
     }
-    cloud.tell(&[plan("p1").started(50)]).await;
+    cloud.ingest(&[plan("p1").started(50)]).await;
     cloud
 }
 
 #[tokio::test]
 async fn a_run_is_followed_from_its_start_to_its_end() {
     let cloud = Cloud::start().await;
-    cloud.tell(&[run("r1").started(10)]).await;
+    cloud.ingest(&[run("r1").started(10)]).await;
     let link = format!("{}/environments/prod/runs/r1?tab=summary&tab_summary=executions", cloud.base);
     let open = json!({"environment": "prod", "run_id": "r1", "start_at": at(10), "end_at": null,
                       "error_message": null, "status": "in_progress", "link": link});
     assert_eq!(cloud.get("/runs/r1").await, open);
 
-    cloud.tell(&[run("r1").ended(20, "failed", Some("1 of 2 models failed"))]).await;
+    cloud.ingest(&[run("r1").ended(20, "failed", Some("1 of 2 models failed"))]).await;
     let over = json!({"environment": "prod", "run_id": "r1", "start_at": at(10), "end_at": at(20),
                       "error_message": "1 of 2 models failed", "status": "failed", "link": link});
     assert_eq!(cloud.get("/runs/r1").await, over);
@@ -68,7 +68,7 @@ async fn a_hundred_runs_are_listed_unless_more_are_asked_for() {
     let cloud = Cloud::start().await;
     let names: Vec<&'static str> = (0..120).map(|n| &*format!("r{n}").leak()).collect();
     let events: Vec<Value> = names.iter().map(|name| run(name).started(1)).collect();
-    cloud.tell(&events).await;
+    cloud.ingest(&events).await;
     assert_eq!(cloud.column("/runs", "run_id").await.len(), 100);
     assert_eq!(cloud.column("/runs?limit=1000", "run_id").await.len(), 120);
 }
@@ -86,9 +86,9 @@ async fn bad_parameters_are_refused_as_json() {
 #[tokio::test]
 async fn a_run_that_arrives_late_is_still_news() {
     let cloud = Cloud::start().await;
-    cloud.tell(&[run("live").started(100)]).await;
+    cloud.ingest(&[run("live").started(100)]).await;
     // Out of the spool of a process that could not reach the server.
-    cloud.tell(&[run("late").started(10), run("late").ended(20, "success", None)]).await;
+    cloud.ingest(&[run("late").started(10), run("late").ended(20, "success", None)]).await;
     let news = cloud.column("/runs?environment=prod&since_run_id=live", "run_id").await;
     assert_eq!(news, ["late"]);
 }
@@ -96,8 +96,8 @@ async fn a_run_that_arrives_late_is_still_news() {
 #[tokio::test]
 async fn the_end_may_arrive_before_the_beginning() {
     let cloud = Cloud::start().await;
-    cloud.tell(&[run("r1").ended(20, "success", None)]).await;
-    cloud.tell(&[run("r1").started(10)]).await;
+    cloud.ingest(&[run("r1").ended(20, "success", None)]).await;
+    cloud.ingest(&[run("r1").started(10)]).await;
     let run = cloud.get("/runs/r1").await;
     assert_eq!((&run["start_at"], &run["end_at"], &run["status"]), (&json!(at(10)), &json!(at(20)), &json!("success")));
 }
@@ -106,11 +106,11 @@ async fn the_end_may_arrive_before_the_beginning() {
 async fn scheduled_evaluations_go_when_the_run_ends() {
     let cloud = Cloud::start().await;
     let r1 = run("r1");
-    cloud.tell(&[r1.started(1), r1.scheduled(2, "e1", ORDERS, "v1"), r1.scheduled(2, "e2", ORDERS, "v1")]).await;
+    cloud.ingest(&[r1.started(1), r1.scheduled(2, "e1", ORDERS, "v1"), r1.scheduled(2, "e2", ORDERS, "v1")]).await;
     assert_eq!(cloud.column("/runs/r1/evaluations", "status").await, ["scheduled", "scheduled"]);
-    cloud.tell(&[r1.evaluating(3, "e2", ORDERS, "v1"), ended(4, "e2", "success", None)]).await;
+    cloud.ingest(&[r1.evaluating(3, "e2", ORDERS, "v1"), ended(4, "e2", "success", None)]).await;
     assert_eq!(cloud.column("/runs/r1/evaluations", "evaluation_id").await, ["e2", "e1"]);
-    cloud.tell(&[r1.ended(5, "success", None), r1.scheduled(2, "e3", ORDERS, "v1")]).await;
+    cloud.ingest(&[r1.ended(5, "success", None), r1.scheduled(2, "e3", ORDERS, "v1")]).await;
     assert_eq!(cloud.column("/runs/r1/evaluations", "evaluation_id").await, ["e2"]);
 }
 

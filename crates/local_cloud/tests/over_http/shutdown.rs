@@ -6,14 +6,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::cloud::Cloud;
-use crate::story::run;
+use crate::events::run;
 
 #[tokio::test]
 async fn it_ends_at_once_although_connections_are_kept_alive() {
     let mut cloud = Cloud::start().await;
-    cloud.tell(&[run("r1").started(1)]).await;
+    cloud.ingest(&[run("r1").started(1)]).await;
     let begun = Instant::now();
-    cloud.ask_to_stop();
+    cloud.request_stop();
     cloud.stopped().await.expect("a clean end");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
@@ -27,7 +27,7 @@ async fn it_waits_two_seconds_at_most_for_a_request_under_way() {
     slow.write_all(head.as_bytes()).await.expect("sent");
     cloud.get_until_it_answers().await;
     let begun = Instant::now();
-    cloud.ask_to_stop();
+    cloud.request_stop();
     cloud.stopped().await.expect("a clean end");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
@@ -44,7 +44,7 @@ impl Cloud {
 async fn the_database_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let cloud = Cloud::start().await;
-    cloud.tell(&[run("r1").started(1)]).await;
+    cloud.ingest(&[run("r1").started(1)]).await;
     let mode = std::fs::metadata(cloud.database()).expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }

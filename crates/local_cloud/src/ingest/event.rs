@@ -1,24 +1,24 @@
-//! What the recorder sends: one JSON object a line, each with `id`, `at` and `type`.
+//! The recorder's events: one JSON object a line, each with `id`, `at` and `type`.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::moment::Moment;
 use crate::store::{Kind, Node, NodeType, SourceType, Status};
+use crate::timestamp::Timestamp;
 
 /// Something that happened in the user's SQLMesh process.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub id: String,
     /// When it happened there.
-    pub at: Moment,
-    pub what: What,
+    pub at: Timestamp,
+    pub body: EventBody,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum What {
-    Environment(Box<EnvironmentSeen>),
+pub(crate) enum EventBody {
+    Environment(Box<NewEnvironment>),
     PlanStarted { plan_id: String, environment: String },
     PlanEnded(Ended),
     RunStarted { run_id: String, environment: String },
@@ -32,17 +32,17 @@ pub(crate) enum What {
 
 /// The DAG of an environment that a plan has finalized.
 #[derive(Debug, Deserialize)]
-pub(crate) struct EnvironmentSeen {
+pub(crate) struct NewEnvironment {
     pub environment: String,
     pub plan_id: Option<String>,
-    pub start_at: Option<Moment>,
+    pub start_at: Option<Timestamp>,
     pub schedule_cron: Option<String>,
     pub schedule_seconds: Option<i64>,
-    pub nodes: Vec<NodeSeen>,
+    pub nodes: Vec<NewNode>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct NodeSeen {
+pub(crate) struct NewNode {
     name: String,
     version: Option<String>,
     model_name: Option<String>,
@@ -83,8 +83,8 @@ pub(crate) struct Batch {
     pub environment: String,
     pub node_name: String,
     pub version: Option<String>,
-    pub interval_start: Option<Moment>,
-    pub interval_end: Option<Moment>,
+    pub interval_start: Option<Timestamp>,
+    pub interval_end: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,9 +97,9 @@ pub(crate) struct AuditResult {
     #[serde(default)]
     pub blocking: bool,
     pub count: Option<i64>,
-    pub execution_time: Option<Moment>,
-    pub interval_start: Option<Moment>,
-    pub interval_end: Option<Moment>,
+    pub execution_time: Option<Timestamp>,
+    pub interval_start: Option<Timestamp>,
+    pub interval_end: Option<Timestamp>,
     pub log: Option<String>,
 }
 
@@ -111,29 +111,29 @@ pub(crate) struct EvaluationEnd {
     pub log: Option<String>,
 }
 
-/// A line that is no event that this version understands.
+/// A line that this version cannot read as an event.
 #[derive(Debug)]
-pub(crate) struct Unreadable {
+pub(crate) struct InvalidEvent {
     pub id: Option<String>,
     pub reason: String,
 }
 
 impl Event {
-    pub fn parse(line: &str) -> Result<Self, Unreadable> {
+    pub fn parse(line: &str) -> Result<Self, InvalidEvent> {
         let value = serde_json::from_str(line).or_else(|_| serde_json::from_str(&without_lone_surrogates(line)));
         let value: Value =
-            value.map_err(|error| Unreadable { id: None, reason: format!("no JSON object: {error}") })?;
+            value.map_err(|error| InvalidEvent { id: None, reason: format!("not a JSON object: {error}") })?;
         let id = value.get("id").and_then(Value::as_str);
-        let refused = |reason: String| Unreadable { id: id.map(str::to_owned), reason };
+        let refused = |reason: String| InvalidEvent { id: id.map(str::to_owned), reason };
         let Some(id) = id.filter(|id| !id.is_empty()) else {
             return Err(refused("\"id\" is missing".to_owned()));
         };
         let at = value.get("at").and_then(Value::as_str);
-        let Some(at) = at.and_then(Moment::parse) else {
-            return Err(refused("\"at\" is missing, or no time in ISO 8601".to_owned()));
+        let Some(at) = at.and_then(Timestamp::parse) else {
+            return Err(refused("\"at\" is missing or not a time in ISO 8601".to_owned()));
         };
-        let what = What::deserialize(&value).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { id: id.to_owned(), at, what })
+        let body = EventBody::deserialize(&value).map_err(|error| refused(error.to_string()))?;
+        Ok(Self { id: id.to_owned(), at, body })
     }
 }
 
@@ -148,8 +148,8 @@ impl Owner {
     }
 }
 
-impl From<NodeSeen> for Node {
-    fn from(seen: NodeSeen) -> Self {
+impl From<NewNode> for Node {
+    fn from(seen: NewNode) -> Self {
         Self {
             version: seen.version.unwrap_or_default(),
             model_name: seen.model_name.unwrap_or_else(|| seen.name.clone()),
@@ -164,7 +164,7 @@ impl From<NodeSeen> for Node {
     }
 }
 
-/// Python writes what it could not decode as half of a surrogate pair, which no other JSON reader takes: those become
+/// Python writes bytes that it could not decode as halves of surrogate pairs, which no other JSON reader accepts: they become
 /// replacement characters, so that a message with one broken byte still ends its evaluation.
 fn without_lone_surrogates(line: &str) -> String {
     let (mut mended, mut rest) = (String::with_capacity(line.len()), line);

@@ -3,25 +3,24 @@
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(Timestamp);
+pub(crate) struct Timestamp(jiff::Timestamp);
 
-impl Moment {
+impl Timestamp {
     pub fn now() -> Self {
-        Self::from_micros(Timestamp::now().as_microsecond()).unwrap_or(Self(Timestamp::UNIX_EPOCH))
+        Self::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or(Self(jiff::Timestamp::UNIX_EPOCH))
     }
 
     /// Reads ISO 8601; without a zone it is UTC, without a time it is midnight.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let at = text
-            .parse::<Timestamp>()
+            .parse::<jiff::Timestamp>()
             .or_else(|_| text.parse::<DateTime>().and_then(in_utc))
             .or_else(|_| text.parse::<Date>().map(|date| date.at(0, 0, 0, 0)).and_then(in_utc))
             .ok()?;
@@ -30,7 +29,7 @@ impl Moment {
 
     pub fn earlier_by(self, span: Duration) -> Self {
         let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        Self::from_micros(self.micros().saturating_sub(micros)).unwrap_or(Self(Timestamp::MIN))
+        Self::from_micros(self.micros().saturating_sub(micros)).unwrap_or(Self(jiff::Timestamp::MIN))
     }
 
     pub fn micros(self) -> i64 {
@@ -43,48 +42,48 @@ impl Moment {
     }
 
     fn from_micros(micros: i64) -> Option<Self> {
-        Timestamp::from_microsecond(micros).ok().map(Self)
+        jiff::Timestamp::from_microsecond(micros).ok().map(Self)
     }
 }
 
-fn in_utc(civil: DateTime) -> Result<Timestamp, jiff::Error> {
+fn in_utc(civil: DateTime) -> Result<jiff::Timestamp, jiff::Error> {
     TimeZone::UTC.to_timestamp(civil)
 }
 
-impl fmt::Display for Moment {
+impl From<Timestamp> for jiff::Timestamp {
+    fn from(at: Timestamp) -> Self {
+        at.0
+    }
+}
+
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is no time in ISO 8601")))
+        Self::parse(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is not a time in ISO 8601")))
     }
 }
 
-impl ToSql for Moment {
+impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.micros().into())
     }
 }
 
-impl FromSql for Moment {
+impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let micros = value.as_i64()?;
         Self::from_micros(micros).ok_or(FromSqlError::OutOfRange(micros))
     }
 }
 
-/// How long something took, as a person reads it; empty when it has not ended.
-pub(crate) fn duration_for_people(start: Option<Moment>, end: Option<Moment>) -> String {
+/// A duration as a person reads it; empty when it has not ended.
+pub(crate) fn duration_for_people(start: Option<Timestamp>, end: Option<Timestamp>) -> String {
     let (Some(start), Some(end)) = (start, end) else {
         return String::new();
     };
@@ -105,7 +104,7 @@ mod tests {
     #[test]
     fn reads_what_recorders_write() {
         let check = |text: &str, expected: Option<&str>| {
-            let read = Moment::parse(text).map(|at| at.to_string());
+            let read = Timestamp::parse(text).map(|at| at.to_string());
             assert_eq!(read.as_deref(), expected, "{text}");
         };
         check("2024-05-01T02:00:00Z", Some("2024-05-01T02:00:00Z"));
@@ -121,8 +120,8 @@ mod tests {
     #[test]
     fn durations_are_short() {
         let check = |millis: i64, expected: &str| {
-            let start = Moment::parse("2024-05-01");
-            let end = start.and_then(|at| Moment::from_micros(at.micros() + millis * 1000));
+            let start = Timestamp::parse("2024-05-01");
+            let end = start.and_then(|at| Timestamp::from_micros(at.micros() + millis * 1000));
             assert_eq!(duration_for_people(start, end), expected);
         };
         check(-5, "0 ms");
@@ -130,6 +129,6 @@ mod tests {
         check(1_250, "1.2 s");
         check(65_000, "1 min 05 s");
         check(3_661_000, "1 h 01 min");
-        assert_eq!(duration_for_people(Moment::parse("2024-05-01"), None), "");
+        assert_eq!(duration_for_people(Timestamp::parse("2024-05-01"), None), "");
     }
 }

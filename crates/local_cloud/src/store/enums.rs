@@ -1,17 +1,18 @@
-//! The closed sets of words that the API and the database share.
+//! The enumerations that the recorder, the database and the API share. Closed, unlike those of `tobiko_api`: a client must
+//! survive values that it does not know, but a server refuses them.
 
-/// An enum whose values are words: the same on the wire and in the database, and no others.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+/// An enum of texts: the same on the wire and in the database.
+macro_rules! text_enum {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            $(#[serde(rename = $word)] $variant,)+
+            $(#[serde(rename = $text)] $variant,)+
         }
 
         impl $name {
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
+                match self { $(Self::$variant => $text,)+ }
             }
         }
 
@@ -24,30 +25,30 @@ macro_rules! words {
         impl rusqlite::types::FromSql for $name {
             fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
                 match value.as_str()? {
-                    $($word => Ok(Self::$variant),)+
-                    other => Err(rusqlite::types::FromSqlError::Other(format!("{other:?} is no {}", stringify!($name)).into())),
+                    $($text => Ok(Self::$variant),)+
+                    other => Err(rusqlite::types::FromSqlError::Other(format!("{other:?} is not a {}", stringify!($name)).into())),
                 }
             }
         }
     };
 }
 
-words!(
+text_enum!(
     /// What made an evaluation.
     Kind { Run = "run", Plan = "plan" }
 );
-words!(
+text_enum!(
     /// State of a run, a plan, an evaluation or an audit.
     Status {
         Scheduled = "scheduled", InProgress = "in_progress", Skipped = "skipped", Success = "success",
         Failed = "failed", Preempted = "preempted", Aborted = "aborted",
     }
 );
-words!(
+text_enum!(
     /// What a node's code is.
     SourceType { Sql = "sql", Seed = "seed", Python = "python", External = "external", Audit = "audit" }
 );
-words!(
+text_enum!(
     /// A model, or a standalone audit.
     NodeType { Model = "model", Audit = "audit" }
 );

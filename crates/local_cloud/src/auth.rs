@@ -1,7 +1,6 @@
-//! Who may ask: OAuth client credentials at the token endpoint, and the bearer that every call of the API must carry.
+//! Authentication: OAuth client credentials at the token endpoint, and the bearer token that every call of the API needs.
 //! Tokens live in memory: after a restart clients fetch new ones, as they do when one has expired.
 
-use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
+use subtle::{Choice, ConstantTimeEq};
 use uuid::Uuid;
 
 use crate::Secret;
@@ -25,23 +25,23 @@ use crate::api::ApiError;
 const LIFETIME: Duration = Duration::from_secs(3600);
 const DEFAULT_SCOPE: &str = "tbk:scope:projects";
 
-/// Beyond this many valid tokens the oldest go: a client that never keeps one must not fill the memory.
-const MOST_TOKENS: usize = 10_000;
+/// Above this number the oldest tokens are dropped: a client that caches none must not fill the memory.
+const MAX_TOKENS: usize = 10_000;
 
-/// The doorkeeper.
-pub(crate) struct Door {
+/// Knows the OAuth client, if one is required, and the tokens that it was issued.
+pub(crate) struct Authenticator {
     client: Option<(String, Secret)>,
-    issued: Mutex<Vec<Issued>>,
+    issued: Mutex<Vec<IssuedToken>>,
 }
 
-struct Issued {
+struct IssuedToken {
     id_token: String,
-    until: Instant,
+    expires_at: Instant,
 }
 
-/// Answer of the token endpoint. The bearer to send is `id_token`; `access_token` opens nothing.
+/// Response of the token endpoint. The bearer to send is `id_token`; `access_token` is of no use here.
 #[derive(Serialize)]
-struct Tokens {
+struct TokenResponse {
     access_token: String,
     id_token: String,
     token_type: &'static str,
@@ -49,15 +49,17 @@ struct Tokens {
     expires_in: u64,
 }
 
-impl Door {
+impl Authenticator {
     pub fn new(client: Option<(String, Secret)>) -> Arc<Self> {
         Arc::new(Self { client, issued: Mutex::default() })
     }
 
-    fn lets_in(&self, id: &str, secret: &str) -> bool {
+    fn authenticate(&self, id: &str, secret: &str) -> bool {
         match &self.client {
-            // Both are compared in any case: the time that it takes says nothing about either.
-            Some((true_id, true_secret)) => same(id, true_id) & same(secret, true_secret.expose()),
+            // Both are always compared: the duration reveals nothing about either.
+            Some((expected_id, expected_secret)) => {
+                (same(id, expected_id) & same(secret, expected_secret.expose())).into()
+            }
             None => true,
         }
     }
@@ -65,31 +67,37 @@ impl Door {
     fn issue(&self, now: Instant) -> String {
         let id_token = random();
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        issued.retain(|token| token.until > now);
-        if issued.len() >= MOST_TOKENS {
+        issued.retain(|token| token.expires_at > now);
+        if issued.len() >= MAX_TOKENS {
             issued.remove(0);
         }
-        issued.push(Issued { id_token: id_token.clone(), until: now + LIFETIME });
+        issued.push(IssuedToken { id_token: id_token.clone(), expires_at: now + LIFETIME });
         id_token
     }
 
-    /// Makes every token worthless that was given out so far.
+    /// Makes every token invalid that was issued so far.
     pub fn revoke(&self) {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn knows(&self, bearer: &str, now: Instant) -> bool {
+    fn is_valid(&self, bearer: &str, now: Instant) -> bool {
         let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        let valid = issued.iter().filter(|token| token.until > now);
-        valid.fold(false, |known, token| known | same(bearer, &token.id_token))
+        let current = issued.iter().filter(|token| token.expires_at > now);
+        current.fold(Choice::from(0), |found, token| found | same(bearer, &token.id_token)).into()
     }
 }
 
 /// `POST /auth/token`: client id and secret by HTTP Basic, or in the form.
-pub(crate) async fn endpoint(State(door): State<Arc<Door>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn token_endpoint(
+    State(authenticator): State<Arc<Authenticator>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let form: Vec<(String, String)> = url::form_urlencoded::parse(&body).into_owned().collect();
     let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    if door.client.is_some() && !credentials(&headers, field).any(|(id, secret)| door.lets_in(&id, &secret)) {
+    if authenticator.client.is_some()
+        && !credentials(&headers, field).any(|(id, secret)| authenticator.authenticate(&id, &secret))
+    {
         let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"local cloud\"")];
         let error = Json(json!({"error": "invalid_client"}));
         return (StatusCode::UNAUTHORIZED, challenge, error).into_response();
@@ -100,9 +108,9 @@ pub(crate) async fn endpoint(State(door): State<Arc<Door>>, headers: HeaderMap, 
         None => return bad_request("invalid_request"),
     }
     let scope = field("scope").filter(|scope| !scope.is_empty());
-    let tokens = Tokens {
+    let tokens = TokenResponse {
         access_token: random(),
-        id_token: door.issue(Instant::now()),
+        id_token: authenticator.issue(Instant::now()),
         token_type: "Bearer",
         scope: scope.unwrap_or(DEFAULT_SCOPE).to_owned(),
         expires_in: LIFETIME.as_secs(),
@@ -110,17 +118,21 @@ pub(crate) async fn endpoint(State(door): State<Arc<Door>>, headers: HeaderMap, 
     ([(CACHE_CONTROL, "no-store")], Json(tokens)).into_response()
 }
 
-/// Lets through what carries a bearer that [`endpoint`] has given out.
-pub(crate) async fn require_bearer(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+/// Rejects requests without a bearer that [`token_endpoint`] has issued.
+pub(crate) async fn require_bearer(
+    State(authenticator): State<Arc<Authenticator>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let header = request.headers().get(AUTHORIZATION);
     let header = header.and_then(|value| value.to_str().ok());
     let bearer = header.and_then(|value| after_scheme(value, "bearer"));
-    if door.client.is_none() || bearer.is_some_and(|bearer| door.knows(bearer, Instant::now())) {
+    if authenticator.client.is_none() || bearer.is_some_and(|bearer| authenticator.is_valid(bearer, Instant::now())) {
         return next.run(request).await;
     }
     let detail = match bearer {
-        Some(_) => "the token is unknown or has expired: fetch a new id_token",
-        None => "not authenticated: send an id_token of the token endpoint as bearer",
+        Some(_) => "the token is invalid or has expired: fetch a new id_token",
+        None => "not authenticated: send an id_token from the token endpoint as the bearer",
     };
     let challenge = [(WWW_AUTHENTICATE, "Bearer")];
     (challenge, ApiError::new(StatusCode::UNAUTHORIZED, detail)).into_response()
@@ -130,8 +142,8 @@ fn bad_request(error: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response()
 }
 
-/// The pairs of id and secret that a request may mean. Clients disagree on whether the two are form-encoded before
-/// they go into the Basic header, so that both readings count.
+/// The pairs of id and secret that a request may mean. Clients disagree on whether the two are form-encoded in the Basic
+/// header, so both readings count.
 fn credentials<'a>(
     headers: &HeaderMap,
     field: impl Fn(&str) -> Option<&'a str>,
@@ -158,13 +170,8 @@ fn form_decoded(text: &str) -> String {
 }
 
 /// Compares in a time that depends on the lengths alone.
-fn same(left: &str, right: &str) -> bool {
-    if left.len() != right.len() {
-        return false;
-    }
-    let pairs = left.bytes().zip(right.bytes());
-    let difference = pairs.fold(0, |difference, (a, b)| black_box(difference | (a ^ b)));
-    black_box(difference) == 0
+fn same(left: &str, right: &str) -> Choice {
+    left.as_bytes().ct_eq(right.as_bytes())
 }
 
 /// 244 bits from the system's random number generator.
@@ -176,14 +183,14 @@ fn random() -> String {
 mod tests {
     use super::*;
 
-    fn door() -> Arc<Door> {
-        Door::new(Some(("me".to_owned(), Secret::from("s3".to_owned()))))
+    fn authenticator() -> Arc<Authenticator> {
+        Authenticator::new(Some(("me".to_owned(), Secret::from("s3".to_owned()))))
     }
 
     #[test]
-    fn only_the_whole_pair_is_let_in() {
+    fn only_the_whole_pair_authenticates() {
         let check = |id: &str, secret: &str, expected: bool| {
-            assert_eq!(door().lets_in(id, secret), expected, "{id} {secret}");
+            assert_eq!(authenticator().authenticate(id, secret), expected, "{id} {secret}");
         };
         check("me", "s3", true);
         check("me", "s4", false);
@@ -195,21 +202,21 @@ mod tests {
 
     #[test]
     fn a_token_expires() {
-        let (door, now) = (door(), Instant::now());
-        let token = door.issue(now);
-        assert!(door.knows(&token, now));
-        assert!(door.knows(&token, now + LIFETIME - Duration::from_secs(1)));
-        assert!(!door.knows(&token, now + LIFETIME));
-        assert!(!door.knows("", now));
+        let (authenticator, now) = (authenticator(), Instant::now());
+        let token = authenticator.issue(now);
+        assert!(authenticator.is_valid(&token, now));
+        assert!(authenticator.is_valid(&token, now + LIFETIME - Duration::from_secs(1)));
+        assert!(!authenticator.is_valid(&token, now + LIFETIME));
+        assert!(!authenticator.is_valid("", now));
     }
 
     #[test]
     fn the_oldest_tokens_go_first() {
-        let (door, now) = (door(), Instant::now());
-        let first = door.issue(now);
-        let others: Vec<String> = (0..MOST_TOKENS).map(|_| door.issue(now)).collect();
-        assert!(!door.knows(&first, now));
-        assert!(door.knows(&others[0], now));
+        let (authenticator, now) = (authenticator(), Instant::now());
+        let first = authenticator.issue(now);
+        let others: Vec<String> = (0..MAX_TOKENS).map(|_| authenticator.issue(now)).collect();
+        assert!(!authenticator.is_valid(&first, now));
+        assert!(authenticator.is_valid(&others[0], now));
     }
 
     #[test]
@@ -218,8 +225,8 @@ mod tests {
             let mut headers = HeaderMap::new();
             let header = format!("Basic {}", BASE64_STANDARD.encode(text));
             headers.insert(AUTHORIZATION, header.parse().expect("a header"));
-            let door = Door::new(Some(("a+b".to_owned(), Secret::from("x y%".to_owned()))));
-            credentials(&headers, |_| None).any(|(id, secret)| door.lets_in(&id, &secret))
+            let authenticator = Authenticator::new(Some(("a+b".to_owned(), Secret::from("x y%".to_owned()))));
+            credentials(&headers, |_| None).any(|(id, secret)| authenticator.authenticate(&id, &secret))
         };
         assert!(check("a+b:x y%"));
         assert!(check("a%2Bb:x+y%25"));

@@ -1,10 +1,10 @@
-//! The token endpoint, and who is let in.
+//! The token endpoint, and authentication.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cloud::{CLIENT_ID, CLIENT_SECRET, Cloud};
-use crate::story::run;
+use crate::events::run;
 
 const FORM: [(&str, &str); 2] = [("grant_type", "client_credentials"), ("scope", "tbk:scope:projects")];
 
@@ -29,7 +29,7 @@ async fn client_credentials_by_basic_open_the_api_with_the_id_token() {
     assert_eq!(tokens["scope"], "tbk:scope:projects");
 
     cloud.bearer = tokens["id_token"].as_str().map(str::to_owned);
-    cloud.tell(&[run("r1").started(1)]).await;
+    cloud.ingest(&[run("r1").started(1)]).await;
     cloud.get("/runs/r1").await;
 
     cloud.bearer = tokens["access_token"].as_str().map(str::to_owned);
@@ -77,7 +77,7 @@ async fn nothing_of_the_api_is_open_without_a_token() {
     let events = cloud.client.post(format!("{}/recorder/v1/events", cloud.base));
     let events = events.header("content-type", "application/x-ndjson").body("");
     assert_eq!(events.send().await.expect("an answer").status(), StatusCode::UNAUTHORIZED);
-    // What people and probes look at stays open.
+    // What people and probes visit stays open.
     cloud.page("/").await;
     cloud.page("/healthz").await;
 }

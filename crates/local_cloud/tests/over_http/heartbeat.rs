@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cloud::Cloud;
-use crate::story::{ORDERS, ended, plan, run};
+use crate::events::{ORDERS, ended, plan, run};
 
-async fn impatient() -> Cloud {
+async fn with_short_timeout() -> Cloud {
     Cloud::start_with(|settings| settings.stale_after = Duration::from_millis(300)).await
 }
 
@@ -25,10 +25,10 @@ async fn end_of(cloud: &Cloud, path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_silent_run_is_ended_with_a_message() {
-    let cloud = impatient().await;
+async fn a_run_without_a_heartbeat_fails_with_a_message() {
+    let cloud = with_short_timeout().await;
     let r1 = run("r1");
-    cloud.tell(&[r1.started(1), r1.evaluating(2, "e1", ORDERS, "v1"), r1.scheduled(2, "e2", ORDERS, "v1")]).await;
+    cloud.ingest(&[r1.started(1), r1.evaluating(2, "e1", ORDERS, "v1"), r1.scheduled(2, "e2", ORDERS, "v1")]).await;
     let run = end_of(&cloud, "/runs/r1").await;
     assert_eq!(run["status"], "failed");
     assert!(run["error_message"].as_str().is_some_and(|text| text.contains("stopped reporting")), "{run}");
@@ -39,11 +39,11 @@ async fn a_silent_run_is_ended_with_a_message() {
 
 #[tokio::test]
 async fn a_heartbeat_keeps_a_run_alive() {
-    let cloud = impatient().await;
-    cloud.tell(&[run("r1").started(1), plan("p1").started(1)]).await;
+    let cloud = with_short_timeout().await;
+    cloud.ingest(&[run("r1").started(1), plan("p1").started(1)]).await;
     let until = Instant::now() + Duration::from_millis(900);
     while Instant::now() < until {
-        cloud.tell(&[run("r1").heartbeat(2), plan("p1").heartbeat(2)]).await;
+        cloud.ingest(&[run("r1").heartbeat(2), plan("p1").heartbeat(2)]).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(cloud.get("/runs/r1").await["end_at"].is_null());
@@ -53,13 +53,13 @@ async fn a_heartbeat_keeps_a_run_alive() {
 
 #[tokio::test]
 async fn the_true_end_wins_over_the_assumed_one() {
-    let cloud = impatient().await;
+    let cloud = with_short_timeout().await;
     let r1 = run("r1");
-    cloud.tell(&[r1.started(1), r1.evaluating(2, "e1", ORDERS, "v1")]).await;
+    cloud.ingest(&[r1.started(1), r1.evaluating(2, "e1", ORDERS, "v1")]).await;
     end_of(&cloud, "/runs/r1").await;
     // It was only cut off: what it could not send comes now.
-    cloud.tell(&r1.evaluated(5, "e2", ORDERS, "v1")).await;
-    cloud.tell(&[ended(6, "e1", "success", None), r1.ended(7, "success", None)]).await;
+    cloud.ingest(&r1.evaluated(5, "e2", ORDERS, "v1")).await;
+    cloud.ingest(&[ended(6, "e1", "success", None), r1.ended(7, "success", None)]).await;
     let run = cloud.get("/runs/r1").await;
     assert_eq!(run["status"], "success");
     assert_eq!(run["end_at"], "2024-05-01T00:00:07Z");

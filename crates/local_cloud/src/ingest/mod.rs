@@ -1,5 +1,7 @@
-//! The recorder's events become rows. Taken once each, in whatever order they arrive; one that cannot be taken is
+//! The recorder's events become rows. Each is accepted once, in whatever order they arrive; one that cannot be accepted is
 //! refused with a reason and does not hold up the others.
+
+mod event;
 
 use std::collections::HashSet;
 
@@ -7,11 +9,11 @@ use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::event::{AuditResult, Batch, Ended, EnvironmentSeen, EvaluationEnd, Event, Owner, What};
-use crate::moment::Moment;
-use crate::store::ask::{self, NewEvaluation};
+use crate::store::queries::{self, NewEvaluation};
 use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, Status};
-use crate::text::{LONGEST_STORED, cut};
+use crate::text::{MAX_STORED, truncate_middle};
+use crate::timestamp::Timestamp;
+use event::{AuditResult, Batch, Ended, EvaluationEnd, Event, EventBody, NewEnvironment, Owner};
 
 /// SQLMesh's shortest interval, for recorders that do not know the environment's.
 const DEFAULT_CRON: &str = "*/5 * * * *";
@@ -19,12 +21,12 @@ const DEFAULT_SECONDS: i64 = 300;
 
 /// What became of a batch of events.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Receipt {
-    /// Taken just now.
+pub(crate) struct IngestResult {
+    /// New events that are stored now.
     pub accepted: usize,
-    /// Taken before.
+    /// Events that were accepted before.
     pub known: usize,
-    /// Sending these again is of no use.
+    /// Events that will never be accepted: sending them again is of no use.
     pub refused: Vec<Refusal>,
 }
 
@@ -34,51 +36,51 @@ pub(crate) struct Refusal {
     pub reason: String,
 }
 
-/// Why an event was not taken: what it says, or a database that does not work.
-enum NotTaken {
+/// Why an event was not accepted: its contents, or the database.
+enum EventError {
     Refused(String),
-    Broken(rusqlite::Error),
+    Database(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for NotTaken {
+impl From<rusqlite::Error> for EventError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Broken(error)
+        Self::Database(error)
     }
 }
 
-fn refused<T>(reason: impl Into<String>) -> Result<T, NotTaken> {
-    Err(NotTaken::Refused(reason.into()))
+fn refused<T>(reason: impl Into<String>) -> Result<T, EventError> {
+    Err(EventError::Refused(reason.into()))
 }
 
-/// Takes JSON lines. An error means that nothing was taken and the batch may be sent again.
-pub(crate) fn take(connection: &Connection, lines: &str, now: Moment) -> rusqlite::Result<Receipt> {
-    let mut receipt = Receipt::default();
+/// Stores events, given as JSON lines. After an error nothing is stored, and the batch may be sent again.
+pub(crate) fn ingest(connection: &Connection, lines: &str, now: Timestamp) -> rusqlite::Result<IngestResult> {
+    let mut result = IngestResult::default();
     for line in lines.lines().filter(|line| !line.trim().is_empty()) {
         let event = match Event::parse(line) {
             Ok(event) => event,
             Err(unreadable) => {
-                receipt.refuse(unreadable.id, unreadable.reason);
+                result.refuse(unreadable.id, unreadable.reason);
                 continue;
             }
         };
         let id = event.id.clone();
         if is_known(connection, &id)? {
-            receipt.known += 1;
+            result.known += 1;
             continue;
         }
-        match take_one(connection, event, now) {
+        match apply(connection, event, now) {
             Ok(()) => {
-                remember(connection, &id, now)?;
-                receipt.accepted += 1;
+                mark_known(connection, &id, now)?;
+                result.accepted += 1;
             }
-            Err(NotTaken::Refused(reason)) => receipt.refuse(Some(id), reason),
-            Err(NotTaken::Broken(error)) => return Err(error),
+            Err(EventError::Refused(reason)) => result.refuse(Some(id), reason),
+            Err(EventError::Database(error)) => return Err(error),
         }
     }
-    Ok(receipt)
+    Ok(result)
 }
 
-impl Receipt {
+impl IngestResult {
     fn refuse(&mut self, id: Option<String>, reason: String) {
         tracing::warn!(event = id.as_deref().unwrap_or("?"), "event refused: {reason}");
         self.refused.push(Refusal { id, reason });
@@ -89,57 +91,57 @@ fn is_known(connection: &Connection, id: &str) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM event WHERE id = ?1)")?.query_row([id], |row| row.get(0))
 }
 
-fn remember(connection: &Connection, id: &str, now: Moment) -> rusqlite::Result<()> {
+fn mark_known(connection: &Connection, id: &str, now: Timestamp) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT INTO event (id, received_at) VALUES (?1, ?2)")?
         .execute(rusqlite::params![id, now])?;
     Ok(())
 }
 
-fn take_one(connection: &Connection, event: Event, now: Moment) -> Result<(), NotTaken> {
+fn apply(connection: &Connection, event: Event, now: Timestamp) -> Result<(), EventError> {
     let at = event.at;
-    match event.what {
-        What::Environment(seen) => ask::remember_dag(connection, &dag(*seen, at))?,
-        What::RunStarted { run_id, environment } => {
-            ask::start_activity(connection, Kind::Run, &run_id, &environment, at, now)?;
+    match event.body {
+        EventBody::Environment(seen) => queries::save_dag(connection, &dag(*seen, at))?,
+        EventBody::RunStarted { run_id, environment } => {
+            queries::start_activity(connection, Kind::Run, &run_id, &environment, at, now)?;
         }
-        What::PlanStarted { plan_id, environment } => {
-            ask::start_activity(connection, Kind::Plan, &plan_id, &environment, at, now)?;
+        EventBody::PlanStarted { plan_id, environment } => {
+            queries::start_activity(connection, Kind::Plan, &plan_id, &environment, at, now)?;
         }
-        What::RunEnded(ended) | What::PlanEnded(ended) => end(connection, &ended, at, now)?,
-        What::EvaluationScheduled(batch) => {
+        EventBody::RunEnded(ended) | EventBody::PlanEnded(ended) => end(connection, &ended, at, now)?,
+        EventBody::EvaluationScheduled(batch) => {
             let activity = owner(connection, &batch.owner, &batch.environment, at, now)?;
-            // Told too late to matter: what was scheduled and never started goes when a run ends.
+            // What was scheduled and never started is deleted when a run ends: this one arrives too late.
             if activity.end_at.is_none() {
-                ask::schedule_evaluation(connection, &new_evaluation(&batch, &activity))?;
+                queries::schedule_evaluation(connection, &new_evaluation(&batch, &activity))?;
             }
         }
-        What::EvaluationStarted(batch) => {
+        EventBody::EvaluationStarted(batch) => {
             let activity = owner(connection, &batch.owner, &batch.environment, at, now)?;
-            ask::start_evaluation(connection, &new_evaluation(&batch, &activity), at)?;
+            queries::start_evaluation(connection, &new_evaluation(&batch, &activity), at)?;
         }
-        What::Audit(result) => {
-            let evaluation = evaluation(connection, &result.evaluation_id, now)?;
+        EventBody::Audit(result) => {
+            let evaluation = evaluation_of(connection, &result.evaluation_id, now)?;
             let audit = audit(result, &evaluation, at)?;
-            ask::insert_audit(connection, evaluation.seq, &audit)?;
+            queries::insert_audit(connection, evaluation.seq, &audit)?;
         }
-        What::EvaluationEnded(end) => {
-            let evaluation = evaluation(connection, &end.evaluation_id, now)?;
+        EventBody::EvaluationEnded(end) => {
+            let evaluation = evaluation_of(connection, &end.evaluation_id, now)?;
             end_evaluation(connection, &evaluation, &end, at)?;
         }
-        What::Heartbeat(of) => {
+        EventBody::Heartbeat(of) => {
             let Some((kind, id)) = of.get() else {
                 return refused(ONE_OWNER);
             };
-            ask::hear(connection, kind, id, now)?;
+            queries::record_heartbeat(connection, kind, id, now)?;
         }
     }
     Ok(())
 }
 
-const ONE_OWNER: &str = "exactly one of \"run_id\" and \"plan_id\" is needed";
+const ONE_OWNER: &str = "exactly one of \"run_id\" and \"plan_id\" is required";
 
-fn dag(seen: EnvironmentSeen, at: Moment) -> Dag {
+fn dag(seen: NewEnvironment, at: Timestamp) -> Dag {
     let mut names = HashSet::new();
     let nodes = seen.nodes.into_iter().map(Node::from);
     Dag {
@@ -153,34 +155,34 @@ fn dag(seen: EnvironmentSeen, at: Moment) -> Dag {
     }
 }
 
-/// The run or plan of an event. One whose beginning was not told begins with the first event that names it.
+/// The run or plan of an event. One whose start was not reported starts with the first event that names it.
 fn owner(
     connection: &Connection,
     owner: &Owner,
     environment: &str,
-    at: Moment,
-    now: Moment,
-) -> Result<Activity, NotTaken> {
+    at: Timestamp,
+    now: Timestamp,
+) -> Result<Activity, EventError> {
     let Some((kind, id)) = owner.get() else {
         return refused(ONE_OWNER);
     };
-    match ask::activity(connection, kind, id)? {
-        Some(_) => ask::hear(connection, kind, id, now)?,
-        None => ask::start_activity(connection, kind, id, environment, at, now)?,
+    match queries::activity(connection, kind, id)? {
+        Some(_) => queries::record_heartbeat(connection, kind, id, now)?,
+        None => queries::start_activity(connection, kind, id, environment, at, now)?,
     }
-    match ask::activity(connection, kind, id)? {
+    match queries::activity(connection, kind, id)? {
         Some(activity) => Ok(activity),
-        None => Err(NotTaken::Broken(rusqlite::Error::QueryReturnedNoRows)),
+        None => Err(EventError::Database(rusqlite::Error::QueryReturnedNoRows)),
     }
 }
 
-fn end(connection: &Connection, ended: &Ended, at: Moment, now: Moment) -> Result<(), NotTaken> {
+fn end(connection: &Connection, ended: &Ended, at: Timestamp, now: Timestamp) -> Result<(), EventError> {
     if !ended.status.is_final() {
-        return refused(format!("{:?} is no end", ended.status.as_str()));
+        return refused(format!("{:?} is not a final status", ended.status.as_str()));
     }
     let activity = owner(connection, &ended.owner, &ended.environment, at, now)?;
     let message = ended.error_message.as_deref().map(stored);
-    ask::end_activity(connection, activity.seq, ended.status, message.as_deref(), at, now)?;
+    queries::end_activity(connection, activity.seq, ended.status, message.as_deref(), at, now)?;
     Ok(())
 }
 
@@ -195,17 +197,17 @@ fn new_evaluation<'a>(batch: &'a Batch, activity: &Activity) -> NewEvaluation<'a
     }
 }
 
-/// The evaluation that an event is about, whose run or plan is alive then.
-fn evaluation(connection: &Connection, id: &str, now: Moment) -> Result<Evaluation, NotTaken> {
-    let Some(evaluation) = ask::evaluation(connection, id)? else {
+/// The evaluation that an event is about. The event counts as a heartbeat of its run or plan.
+fn evaluation_of(connection: &Connection, id: &str, now: Timestamp) -> Result<Evaluation, EventError> {
+    let Some(evaluation) = queries::evaluation(connection, id)? else {
         return refused(format!("evaluation {id} is unknown"));
     };
-    ask::hear(connection, evaluation.kind, &evaluation.activity_id, now)?;
+    queries::record_heartbeat(connection, evaluation.kind, &evaluation.activity_id, now)?;
     Ok(evaluation)
 }
 
-/// The API promises times that the recorder may not know: the evaluation's stand in for them.
-fn audit(result: AuditResult, evaluation: &Evaluation, at: Moment) -> Result<Audit, NotTaken> {
+/// The API promises times that the recorder may not know: then the evaluation's times are used.
+fn audit(result: AuditResult, evaluation: &Evaluation, at: Timestamp) -> Result<Audit, EventError> {
     if !matches!(result.status, Status::Success | Status::Failed) {
         return refused("an audit ends as \"success\" or \"failed\"");
     }
@@ -228,19 +230,19 @@ fn end_evaluation(
     connection: &Connection,
     evaluation: &Evaluation,
     end: &EvaluationEnd,
-    at: Moment,
-) -> Result<(), NotTaken> {
+    at: Timestamp,
+) -> Result<(), EventError> {
     if !end.status.is_final() {
-        return refused(format!("{:?} is no end", end.status.as_str()));
+        return refused(format!("{:?} is not a final status", end.status.as_str()));
     }
     let message = end.error_message.as_deref().map(stored);
     let log = end.log.as_deref().map(stored);
-    ask::end_evaluation(connection, evaluation.seq, end.status, message.as_deref(), log.as_deref(), at)?;
+    queries::end_evaluation(connection, evaluation.seq, end.status, message.as_deref(), log.as_deref(), at)?;
     Ok(())
 }
 
 fn stored(text: &str) -> String {
-    cut(text, LONGEST_STORED).into_owned()
+    truncate_middle(text, MAX_STORED).into_owned()
 }
 
 /// Arguments as a person reads them; none, if there are none.

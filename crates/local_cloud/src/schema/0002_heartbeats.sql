@@ -1,0 +1,1 @@
+ALTER TABLE activity RENAME COLUMN heard_at TO last_heartbeat_at;
