@@ -161,6 +161,11 @@ wheel: $(WHEEL)/.ready ## Build the wheel for users into dist/: manylinux2014; W
 	cd python_wrapper && PATH="$(abspath $(WHEEL))/bin:$$PATH" maturin build --release --locked $(WHEEL_LINKER) --out ../dist
 	$(if $(WHEEL_LINKER),@$(WHEEL)/bin/auditwheel show dist/tobiko_cloud_scheduler_facade-*$(firstword $(subst -, ,$(WHEEL_TARGET))).whl)
 
+.PHONY: picture
+picture: $(NEWEST)/.wheel ## Take docs/live-run.png, the README's picture, in a headless browser
+	@setup/debian.sh chromium=chromium chromedriver=chromium-driver
+	$(NEWEST)/bin/python tests/end_to_end/picture.py
+
 .PHONY: sdist
 sdist: $(WHEEL)/.ready ## Write the source distribution into dist/; whoever installs it needs Rust and a C compiler
 	cd python_wrapper && ../$(WHEEL)/bin/maturin sdist --out ../dist
