@@ -37,22 +37,45 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
 TESTS := test-rust test-end-to-end-oldest test-end-to-end-newest test-chaos test-daemon-oldest test-daemon-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
 
+# Where `make test` keeps what each target prints. Which tests failed is said once more at the end.
+TEST_LOGS := $(abspath target/test-logs)
+LOGGED = setup/logged.sh $@
+
 .PHONY: test
 test: ## Every test, against the oldest and the newest Dagster
-	@+$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS)
+	@rm -rf $(TEST_LOGS)
+	@+LOGS=$(TEST_LOGS) $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS); \
+		code=$$?; setup/summary.sh $(TEST_LOGS) $(TESTS); exit $$code
+
+# The working tree as it is: nothing is installed, but what the tests need.
+WORKING_TREE := PYTHONPATH=$(abspath python_wrapper/src) TOBIKO_FACADE_EXECUTABLE=$(abspath target/debug/tobiko-facade)
+
+.PHONY: test-fast
+test-fast: $(NEWEST)/.ready $(SQLMESH)/.ready ## What takes a minute: the crates, and the Python tests marked `fast`, on the working tree
+	cargo build --locked --quiet --package tobiko_facade
+	@+$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-fast-rust test-fast-python
+
+.PHONY: test-fast-rust
+test-fast-rust:
+	cargo test --workspace --locked --quiet --no-fail-fast
+
+.PHONY: test-fast-python
+test-fast-python:
+	$(WORKING_TREE) $(NEWEST)/bin/python -m pytest -q -m fast tests/dagster tests/imports
+	$(WORKING_TREE) $(SQLMESH)/bin/python -m pytest -q -m fast tests/recorder
 
 # After the wheel: maturin takes the executable away from where cargo put it, for a moment.
 .PHONY: test-rust
 test-rust: dist/dev/.built
-	+cargo test --workspace --locked --quiet
+	+$(LOGGED) cargo test --workspace --locked --quiet --no-fail-fast
 
 .PHONY: test-recorder
 test-recorder: $(SQLMESH)/.wheel
-	$(SQLMESH)/bin/python -m pytest -q tests/recorder
+	$(LOGGED) $(SQLMESH)/bin/python -m pytest -q tests/recorder
 
 .PHONY: test-public-client
 test-public-client: $(PUBLIC_CLIENT)/.ready $(NEWEST)/.wheel
-	TOBIKO_FACADE_EXECUTABLE=$(abspath $(NEWEST))/bin/tobiko-facade $(PUBLIC_CLIENT)/bin/python -m pytest -q tests/local_cloud
+	TOBIKO_FACADE_EXECUTABLE=$(abspath $(NEWEST))/bin/tobiko-facade $(LOGGED) $(PUBLIC_CLIENT)/bin/python -m pytest -q tests/local_cloud
 
 # What `make test` does a little of. A failure names the seed that plays it again.
 SEARCHING := tests/dagster/truth/test_random_scenarios.py tests/dagster/definitions/test_odd_projects.py
@@ -72,39 +95,40 @@ test-cluster: $(NEWEST)/.wheel ## The Kubernetes tests on a real cluster, by han
 
 .PHONY: test-upgrade
 test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
-	ORIGINAL_PYTHON=$(abspath $(PUBLIC_CLIENT))/bin/python $(UPGRADED)/bin/python -m pytest -q tests/upgrade
+	ORIGINAL_PYTHON=$(abspath $(PUBLIC_CLIENT))/bin/python $(LOGGED) $(UPGRADED)/bin/python -m pytest -q tests/upgrade
 
 .PHONY: test-dagster-oldest
 test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
-	$(OLDEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE) --ignore=tests/dagster/on_kubernetes/test_image.py
+	$(LOGGED) $(OLDEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE) --ignore=tests/dagster/on_kubernetes/test_image.py
 
 .PHONY: test-dagster-newest
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
-	$(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
+	$(LOGGED) $(NEWEST)/bin/python -m pytest -q --collect-only $(LARGE)
+	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
 
 # The sensor on a real daemon.
 .PHONY: test-daemon-oldest
 test-daemon-oldest: $(OLDEST)/.wheel
-	$(OLDEST)/bin/python -m pytest -q tests/daemon
+	$(LOGGED) $(OLDEST)/bin/python -m pytest -q tests/daemon
 
 .PHONY: test-daemon-newest
 test-daemon-newest: $(NEWEST)/.wheel
-	$(NEWEST)/bin/python -m pytest -q tests/daemon
+	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/daemon
 
 # The chaos, for so long that each part is killed once.
 .PHONY: test-chaos
 test-chaos: $(NEWEST)/.wheel
-	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds 90
+	$(LOGGED) $(NEWEST)/bin/python tests/chaos/chaos.py --seconds 90
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
 .PHONY: test-end-to-end-oldest
 test-end-to-end-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
-	$(OLDEST)/bin/python -m pytest -q tests/end_to_end/test_1_story.py
+	$(LOGGED) $(OLDEST)/bin/python -m pytest -q tests/end_to_end/test_1_story.py
 
 .PHONY: test-end-to-end-newest
 test-end-to-end-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	@setup/debian.sh chromium=chromium chromedriver=chromium-driver
-	$(NEWEST)/bin/python -m pytest -q tests/end_to_end
+	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/end_to_end
 
 .PHONY: chaos
 chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600
@@ -135,6 +159,7 @@ check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types
 	$(TOOLS)/ruff check --quiet $(PYTHON_CODE)
 	$(TOOLS)/ruff format --check --quiet $(PYTHON_CODE)
 	cd python_wrapper && ../$(NEWEST)/bin/python -m mypy src/tobikodata
+	$(NEWEST)/bin/python -m pytest -q tests/imports
 	$(TOOLS)/kubernetes-validate --strict --quiet $(MANIFESTS)
 	python3 setup/lint_references.py
 	@echo "check: all is well"

@@ -19,6 +19,9 @@ if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 echo "installing Debian packages:$missing"
-apt-get update -qq
-# shellcheck disable=SC2086 # one word for each package
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# Another installation may be under way, and a mirror may fail once.
+options="-o DPkg::Lock::Timeout=300 -o Acquire::Retries=5"
+# shellcheck disable=SC2086 # one word for each option
+apt-get update -qq $options
+# shellcheck disable=SC2086 # one word for each option and package
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $options --no-install-recommends $missing >/dev/null
