@@ -18,7 +18,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 pub trait Record: DeserializeOwned {
     /// What a person calls it.
     const KIND: &'static str;
-    /// It has what tells it from others; without that nothing can be done with it.
+    /// It has what identifies it; without that it is of no use.
     fn is_named(&self) -> bool;
 }
 
@@ -26,10 +26,17 @@ pub trait Record: DeserializeOwned {
 #[derive(Debug)]
 pub struct Records<C> {
     pub list: C,
-    /// How many received, those left out included.
+    /// How many items the response had, with those left out.
     pub received: usize,
     /// The answer was one object that is no such record: perhaps it was never meant to be one.
     pub unrecognized: bool,
+}
+
+impl<C> Records<C> {
+    /// A response without any.
+    pub fn none(list: C) -> Records<C> {
+        Records { list, received: 0, unrecognized: false }
+    }
 }
 
 /// Why there are no records.
@@ -74,7 +81,7 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
             is_broken: false,
             beginning: Vec::new(),
             size: 0,
-            records: Records { list, received: 0, unrecognized: false },
+            records: Records::none(list),
             record: PhantomData,
         }
     }
@@ -254,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_told_from_what_is_no_json() {
+    fn what_is_cut_short_is_distinguished_from_what_is_no_json() {
         let whole = r#"[{"run_id":"1"}, {"run_id":"ä"}]"#;
         for length in 0..whole.len() {
             assert_eq!(read(&whole.as_bytes()[..length], 5), Err(Broken::CutShort), "{}", &whole[..length.min(17)]);

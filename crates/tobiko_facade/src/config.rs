@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tobiko_client::{Credentials, Limits, Secret, Settings, TCLOUD_TOOL_CLIENT_ID};
+use tobiko_client::{ClientConfig, Credentials, RetryConfig, Secret, TCLOUD_TOOL_CLIENT_ID, Timeouts};
 use url::Url;
 
 use crate::cli::CloudArgs;
@@ -24,7 +24,7 @@ pub enum Patience {
 }
 
 /// The client's settings, from flags and environment.
-pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<Settings> {
+pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<ClientConfig> {
     let base_url = args.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty());
     let base_url = base_url.ok_or_else(|| {
         Usage::new("the URL of the Tobiko Cloud project is missing: set TCLOUD_BASE_URL, or give --base-url")
@@ -35,7 +35,8 @@ pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<Settings> {
         None if is_loopback(&base_url) => (url("base URL", &local_token_url(&base_url), "TCLOUD_BASE_URL")?, true),
         None => (url("token URL", TOKEN_URL, "TCLOUD_TOKEN_URL")?, false),
     };
-    Ok(Settings {
+    let (timeouts, retry) = time_limits(args, patience);
+    Ok(ClientConfig {
         base_url,
         credentials: match credentials(args, secret("TCLOUD_TOKEN"), secret("TCLOUD_CLIENT_SECRET"))? {
             // A local cloud without an OAuth client lets everybody in, under any name.
@@ -49,7 +50,8 @@ pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<Settings> {
         tcloud_home: args.tcloud_home.clone().or_else(|| Some(home()?.join(".tcloud"))).unwrap_or_default(),
         ca_file: args.ca_file.clone(),
         cache_dir: cache_dir(),
-        limits: limits(args, patience),
+        timeouts,
+        retry,
     })
 }
 
@@ -97,27 +99,28 @@ fn credentials(args: &CloudArgs, token: Option<Secret>, client_secret: Option<Se
     }
 }
 
-fn limits(args: &CloudArgs, patience: Patience) -> Limits {
-    let defaults = match patience {
-        Patience::Short => Limits {
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(15),
-            longest_delay: Duration::from_secs(3),
-            total: Duration::from_secs(16),
-            ..Limits::default()
-        },
-        Patience::Long => Limits::default(),
+fn time_limits(args: &CloudArgs, patience: Patience) -> (Timeouts, RetryConfig) {
+    let (timeouts, retry) = match patience {
+        Patience::Short => (
+            Timeouts {
+                connect: Duration::from_secs(5),
+                read: Duration::from_secs(10),
+                request: Duration::from_secs(15),
+            },
+            RetryConfig {
+                max_backoff: Duration::from_secs(3),
+                retry_timeout: Duration::from_secs(16),
+                ..RetryConfig::default()
+            },
+        ),
+        Patience::Long => (Timeouts::default(), RetryConfig::default()),
     };
     let or = |seconds: Option<f64>, default: Duration| seconds.map_or(default, Duration::from_secs_f64);
-    let request_timeout = or(args.request_limit, defaults.request_timeout);
-    Limits {
-        total: or(args.call_limit, defaults.total),
-        request_timeout,
-        read_timeout: defaults.read_timeout.min(request_timeout),
-        connect_timeout: defaults.connect_timeout.min(request_timeout),
-        ..defaults
-    }
+    let request = or(args.request_limit, timeouts.request);
+    (
+        Timeouts { request, read: timeouts.read.min(request), connect: timeouts.connect.min(request) },
+        RetryConfig { retry_timeout: or(args.call_limit, retry.retry_timeout), ..retry },
+    )
 }
 
 /// Where tokens are kept between processes.

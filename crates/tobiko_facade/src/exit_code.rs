@@ -77,10 +77,10 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
 fn of_client(error: &Error) -> u8 {
     match error {
         Error::Unreachable { .. } => UNREACHABLE,
-        Error::NotLetIn { .. } => NOT_LET_IN,
-        Error::NotTheApi { .. } => NOT_FOUND,
-        Error::Settings(_) => USAGE,
-        Error::Refused { .. } => OTHER,
+        Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => NOT_LET_IN,
+        Error::UnexpectedResponse { .. } => NOT_FOUND,
+        Error::Config(_) => USAGE,
+        Error::BadRequest { .. } => OTHER,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tobiko_client::{Client, Credentials, Error, EvaluationsQuery, Limits, RunsQuery, Settings};
+use tobiko_client::{Client, ClientConfig, Credentials, Error, EvaluationsQuery, RetryConfig, RunsQuery, Timeouts};
 use tokio::net::TcpStream;
 
 use crate::simulator::{CLIENT_ID, CLIENT_SECRET, SimulatedCloud};
@@ -39,30 +39,27 @@ async fn call(client: &Client, name: &str) -> Result<String, Error> {
 }
 
 /// Five tries with short waits. The times leave room for a slow machine, since nothing waits for them in a good case.
-fn patient() -> Limits {
-    Limits {
-        connect_timeout: Duration::from_secs(10),
-        read_timeout: Duration::from_secs(20),
-        request_timeout: Duration::from_secs(30),
+const PATIENT: (Timeouts, RetryConfig) = (
+    Timeouts { connect: Duration::from_secs(10), read: Duration::from_secs(20), request: Duration::from_secs(30) },
+    RetryConfig {
         max_tries: 5,
-        first_delay: Duration::from_millis(1),
-        longest_delay: Duration::from_millis(20),
-        total: Duration::from_secs(60),
-    }
-}
+        init_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(20),
+        retry_timeout: Duration::from_secs(60),
+    },
+);
 
 /// For faults that are silent.
-fn impatient() -> Limits {
-    Limits { read_timeout: Duration::from_millis(600), request_timeout: Duration::from_millis(900), ..patient() }
-}
+const IMPATIENT: (Timeouts, RetryConfig) =
+    (Timeouts { read: Duration::from_millis(600), request: Duration::from_millis(900), ..PATIENT.0 }, PATIENT.1);
 
 fn client(cloud: &SimulatedCloud) -> Client {
-    client_with(cloud, patient())
+    client_with(cloud, PATIENT)
 }
 
-fn client_with(cloud: &SimulatedCloud, limits: Limits) -> Client {
+fn client_with(cloud: &SimulatedCloud, (timeouts, retry): (Timeouts, RetryConfig)) -> Client {
     let base_url: url::Url = cloud.base.parse().expect("a URL");
-    let settings = Settings {
+    let config = ClientConfig {
         token_url: base_url.join("/auth/token").expect("a URL"),
         base_url,
         credentials: Credentials::Client { id: CLIENT_ID.to_owned(), secret: CLIENT_SECRET.to_owned().into() },
@@ -70,9 +67,10 @@ fn client_with(cloud: &SimulatedCloud, limits: Limits) -> Client {
         tcloud_home: "no-such-folder".into(),
         ca_file: None,
         cache_dir: None,
-        limits,
+        timeouts,
+        retry,
     };
-    Client::new(settings).expect("a client")
+    Client::new(config).expect("a client")
 }
 
 async fn closed() -> SimulatedCloud {
@@ -83,10 +81,10 @@ async fn closed() -> SimulatedCloud {
 
 /// Every call is answered as without the fault, after `tries` requests.
 async fn check_passes(cloud: &SimulatedCloud, fault: Value, tries: u64) {
-    check_passes_with(patient(), cloud, fault, tries).await;
+    check_passes_with(PATIENT, cloud, fault, tries).await;
 }
 
-async fn check_passes_with(limits: Limits, cloud: &SimulatedCloud, fault: Value, tries: u64) {
+async fn check_passes_with(limits: (Timeouts, RetryConfig), cloud: &SimulatedCloud, fault: Value, tries: u64) {
     for name in CALLS {
         cloud.no_faults().await;
         let client = client_with(cloud, limits);
@@ -140,8 +138,8 @@ async fn broken_connections_and_bodies_pass() {
 #[tokio::test]
 async fn silence_passes_with_the_time_outs() {
     let cloud = closed().await;
-    check_passes_with(impatient(), &cloud, json!({"slow_headers": 300}), 2).await;
-    check_passes_with(impatient(), &cloud, json!({"slow_body": 300}), 2).await;
+    check_passes_with(IMPATIENT, &cloud, json!({"slow_headers": 300}), 2).await;
+    check_passes_with(IMPATIENT, &cloud, json!({"slow_body": 300}), 2).await;
     // Slow, but within the limits.
     check_passes(&cloud, json!({"slow_headers": 0.2}), 1).await;
     check_passes(&cloud, json!({"slow_body": 0.2}), 1).await;
@@ -190,7 +188,7 @@ async fn what_is_not_the_api_is_told_at_once() {
     let cloud = closed().await;
     check_lasts(&cloud, json!({"answer": {"status": 200, "body": "html"}}), false, "instead of JSON").await;
     check_lasts(&cloud, json!({"answer": {"status": 200, "body": "malformed"}}), false, "instead of JSON").await;
-    check_lasts(&cloud, json!({"answer": {"status": 403}}), false, "refuses access").await;
+    check_lasts(&cloud, json!({"answer": {"status": 403}}), false, "denied access").await;
     check_lasts(&cloud, json!({"answer": {"status": 401}}), false, "TCLOUD_CLIENT_SECRET").await;
 }
 
@@ -198,9 +196,9 @@ async fn what_is_not_the_api_is_told_at_once() {
 async fn nobody_listens_for_a_while_or_for_good() {
     let cloud = closed().await;
     for name in CALLS {
-        let delays =
-            Limits { first_delay: Duration::from_millis(60), longest_delay: Duration::from_secs(2), ..patient() };
-        let patient = client_with(&cloud, delays);
+        let retry =
+            RetryConfig { init_backoff: Duration::from_millis(60), max_backoff: Duration::from_secs(2), ..PATIENT.1 };
+        let patient = client_with(&cloud, (PATIENT.0, retry));
         let truth = call(&patient, name).await;
         cloud.fault(json!({"do": "refuse", "to_s": 0.15})).await;
         while TcpStream::connect(cloud.base.trim_start_matches("http://")).await.is_ok() {}
@@ -214,7 +212,7 @@ async fn nobody_listens_for_a_while_or_for_good() {
 async fn the_token_endpoint_fails_for_a_while_or_for_good() {
     let cloud = closed().await;
     let fail = async |fault: Value, count: Option<u64>| {
-        let limits = if fault.is_string() || fault["answer"].is_object() { patient() } else { impatient() };
+        let limits = if fault.is_string() || fault["answer"].is_object() { PATIENT } else { IMPATIENT };
         cloud.no_faults().await;
         cloud.fault(json!({"path": "/auth/token", "do": fault, "count": count})).await;
         call(&client_with(&cloud, limits), "run").await

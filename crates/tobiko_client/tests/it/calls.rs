@@ -188,7 +188,7 @@ async fn a_base_url_needs_no_trailing_slash_and_no_path() {
 async fn a_404_that_is_a_page_is_no_missing_environment() {
     let cloud = always(|| html(404, "<html><title>404 Not Found</title></html>")).await;
     let error = cloud.client().dag("prod").await.unwrap_err();
-    assert!(matches!(error, tobiko_client::Error::NotTheApi { .. }), "{error}");
+    assert!(matches!(error, tobiko_client::Error::UnexpectedResponse { .. }), "{error}");
     assert!(
         error.to_string().contains("check TCLOUD_BASE_URL") && error.to_string().contains("404 Not Found"),
         "{error}"

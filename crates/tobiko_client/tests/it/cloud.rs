@@ -7,9 +7,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::Response;
-use tobiko_client::{Client, Credentials, Limits, Settings};
+use tobiko_client::{Client, ClientConfig, Credentials, RetryConfig, Timeouts};
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
@@ -18,7 +18,7 @@ pub struct Seen {
     pub authorization: String,
     pub headers: Vec<(String, String)>,
     pub body: String,
-    /// How many requests for the same path came before.
+    /// How many requests for the same path there were before.
     pub before: usize,
 }
 
@@ -110,7 +110,7 @@ impl Cloud {
     }
 
     /// With a static token, below a path, quick retries.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> ClientConfig {
         settings(&format!("{}/sqlmesh/demo", self.origin))
     }
 
@@ -119,15 +119,15 @@ impl Cloud {
     }
 
     /// With a client id and secret, and this server's token endpoint.
-    pub fn oauth_settings(&self, secret: &str) -> Settings {
+    pub fn oauth_settings(&self, secret: &str) -> ClientConfig {
         let credentials = Credentials::Client { id: "the-client".into(), secret: secret.into() };
-        Settings { credentials, ..self.settings() }
+        ClientConfig { credentials, ..self.settings() }
     }
 }
 
-pub fn settings(base_url: &str) -> Settings {
+pub fn settings(base_url: &str) -> ClientConfig {
     let base_url: url::Url = base_url.parse().unwrap();
-    Settings {
+    ClientConfig {
         token_url: base_url.join("/auth/token").unwrap(),
         base_url,
         credentials: Credentials::Token("static-token".into()),
@@ -135,19 +135,22 @@ pub fn settings(base_url: &str) -> Settings {
         tcloud_home: PathBuf::from("no-such-folder"),
         ca_file: None,
         cache_dir: None,
-        limits: quick(),
+        timeouts: timeouts(),
+        retry: quick(),
     }
 }
 
-/// Five tries with short waits. The times leave room for a slow machine, since nothing waits for them in a good case.
-pub fn quick() -> Limits {
-    Limits {
-        connect_timeout: Duration::from_secs(10),
-        read_timeout: Duration::from_secs(20),
-        request_timeout: Duration::from_secs(30),
+/// They leave room for a slow machine: nothing waits for them in a good case.
+pub fn timeouts() -> Timeouts {
+    Timeouts { connect: Duration::from_secs(10), read: Duration::from_secs(20), request: Duration::from_secs(30) }
+}
+
+/// Five tries with short waits.
+pub fn quick() -> RetryConfig {
+    RetryConfig {
         max_tries: 5,
-        first_delay: Duration::from_millis(1),
-        longest_delay: Duration::from_millis(4),
-        total: Duration::from_secs(60),
+        init_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(4),
+        retry_timeout: Duration::from_secs(60),
     }
 }

@@ -1,15 +1,15 @@
-//! What servers and networks do wrong: what passes is tried again, what lasts is told at once.
+//! What servers and networks do wrong: what is transient is retried, what is permanent is reported at once.
 use std::time::{Duration, Instant};
 
-use tobiko_client::{Client, Error, Limits, RunsQuery, Settings};
+use tobiko_client::{Client, ClientConfig, Error, RetryConfig, RunsQuery, Timeouts};
 
-use crate::cloud::{Cloud, Reply, html, json, quick, settings, status};
+use crate::cloud::{Cloud, Reply, html, json, quick, settings, status, timeouts};
 use crate::wire_tap::{self, Act, whole};
 
 const RUNS: &str = r#"[{"run_id": "r1"}]"#;
 
 /// The first answer is bad, the second good: one call, two requests.
-async fn check_passes(bad: fn() -> Reply) {
+async fn check_transient(bad: fn() -> Reply) {
     let cloud = Cloud::start(move |seen| if seen.before == 0 { bad() } else { json(RUNS) }).await;
     let client = cloud.client();
     assert_eq!(client.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
@@ -32,7 +32,7 @@ async fn check_outage(bad: fn() -> Reply, expected: &str) {
 }
 
 /// One request, and an error that is no outage.
-async fn check_lasts(bad: fn() -> Reply, expected: &str) {
+async fn check_permanent(bad: fn() -> Reply, expected: &str) {
     let cloud = Cloud::start(move |_| bad()).await;
     let client = cloud.client();
     let error = client.dag("prod").await.unwrap_err();
@@ -43,27 +43,27 @@ async fn check_lasts(bad: fn() -> Reply, expected: &str) {
 
 #[tokio::test]
 async fn a_500_with_a_detail() {
-    check_passes(|| status(500, r#"{"detail": "boom"}"#)).await;
+    check_transient(|| status(500, r#"{"detail": "boom"}"#)).await;
     check_outage(|| status(500, r#"{"detail": "boom"}"#), "it answered 500: boom").await;
 }
 
 #[tokio::test]
 async fn a_502_and_a_503_with_a_page() {
     const PAGE: &str = "<html><head><title>Bad Gateway</title></head><body>nginx</body></html>";
-    check_passes(|| html(502, PAGE)).await;
-    check_passes(|| html(503, PAGE)).await;
+    check_transient(|| html(502, PAGE)).await;
+    check_transient(|| html(503, PAGE)).await;
     check_outage(|| html(502, PAGE), "it answered 502: an HTML page, \"Bad Gateway\"").await;
 }
 
 #[tokio::test]
 async fn a_408_and_an_empty_body() {
-    check_passes(|| status(408, "")).await;
-    check_passes(|| json("")).await;
-    check_outage(|| json(""), "its answer ended too early").await;
+    check_transient(|| status(408, "")).await;
+    check_transient(|| json("")).await;
+    check_outage(|| json(""), "its response ended too early").await;
 }
 
 #[tokio::test]
-async fn a_429_is_obeyed() {
+async fn a_429_is_honored() {
     let cloud = Cloud::start(|seen| match seen.before {
         0 => Reply { headers: vec![("retry-after", "1".into())], ..status(429, "") },
         _ => json(RUNS),
@@ -101,15 +101,18 @@ async fn a_429_that_asks_for_more_time_than_there_is_ends_the_call() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_lastingly_is_told_at_once() {
-    check_lasts(|| status(400, r#"{"detail": "no such sort"}"#), "refused the request with status 400: no such sort")
-        .await;
-    check_lasts(|| status(422, r#"{"detail": [{"msg": "bad"}]}"#), "status 422: bad").await;
-    check_lasts(|| status(403, r#"{"detail": "not yours"}"#), "refuses access (403: not yours)").await;
-    check_lasts(|| json("{malformed"), "answers {malformed instead of JSON: check TCLOUD_BASE_URL").await;
-    check_lasts(|| html(200, "<html><title>Sign in</title>"), "an HTML page, \"Sign in\" instead of JSON").await;
-    check_lasts(|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG").await;
-    check_lasts(|| html(404, "<html>"), "answers 404 with an HTML page").await;
+async fn what_is_permanent_is_reported_at_once() {
+    check_permanent(
+        || status(400, r#"{"detail": "no such sort"}"#),
+        "rejected the request with status 400: no such sort",
+    )
+    .await;
+    check_permanent(|| status(422, r#"{"detail": [{"msg": "bad"}]}"#), "status 422: bad").await;
+    check_permanent(|| status(403, r#"{"detail": "not yours"}"#), "denied access (403: not yours)").await;
+    check_permanent(|| json("{malformed"), "answers {malformed instead of JSON: check TCLOUD_BASE_URL").await;
+    check_permanent(|| html(200, "<html><title>Sign in</title>"), "an HTML page, \"Sign in\" instead of JSON").await;
+    check_permanent(|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG").await;
+    check_permanent(|| html(404, "<html>"), "answers 404 with an HTML page").await;
 }
 
 #[tokio::test]
@@ -134,26 +137,26 @@ async fn broken_connections() {
 
 #[tokio::test]
 async fn silence_ends_with_the_time_outs() {
-    let short = |limits: Limits, stall: &'static str| async move {
+    let short = |timeouts: Timeouts, stall: &'static str| async move {
         let origin = wire_tap::start(vec![Act::Stall(stall.into()), whole(RUNS)]).await;
-        let client = Client::new(Settings { limits, ..settings(&origin) }).unwrap();
+        let client = Client::new(ClientConfig { timeouts, ..settings(&origin) }).unwrap();
         let started = Instant::now();
         assert_eq!(client.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
         assert_eq!(client.requests(), 2);
         assert!(started.elapsed() < Duration::from_secs(15), "the long time-out was waited for");
     };
-    let read = Limits { read_timeout: Duration::from_millis(300), ..quick() };
+    let read = Timeouts { read: Duration::from_millis(300), ..timeouts() };
     short(read, "").await;
     short(read, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n[{\"run_id\"").await;
-    let request = Limits { request_timeout: Duration::from_millis(300), ..quick() };
+    let request = Timeouts { request: Duration::from_millis(300), ..timeouts() };
     short(request, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n[{\"run_id\"").await;
 }
 
 #[tokio::test]
 async fn the_total_bounds_a_call() {
     let origin = wire_tap::start(vec![Act::Stall(String::new())]).await;
-    let limits = Limits { total: Duration::from_millis(400), ..quick() };
-    let client = Client::new(Settings { limits, ..settings(&origin) }).unwrap();
+    let retry = RetryConfig { retry_timeout: Duration::from_millis(400), ..quick() };
+    let client = Client::new(ClientConfig { retry, ..settings(&origin) }).unwrap();
     let started = Instant::now();
     let error = client.run("r1").await.unwrap_err();
     assert!(error.is_outage() && error.to_string().contains("no answer in time"), "{error}");
@@ -177,9 +180,9 @@ async fn nobody_listens() {
 #[tokio::test]
 async fn somebody_listens_a_little_later() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let limits = Limits { max_tries: 1_000_000, ..quick() };
+    let retry = RetryConfig { max_tries: 1_000_000, ..quick() };
     let client =
-        std::sync::Arc::new(Client::new(Settings { limits, ..settings(&format!("http://{address}")) }).unwrap());
+        std::sync::Arc::new(Client::new(ClientConfig { retry, ..settings(&format!("http://{address}")) }).unwrap());
     let call = tokio::spawn({
         let client = client.clone();
         async move { client.runs(&RunsQuery::default()).await }

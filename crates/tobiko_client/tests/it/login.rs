@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_norway::Value;
-use tobiko_client::{Client, Credentials, Error, RunsQuery, Settings, TCLOUD_TOOL_CLIENT_ID};
+use tobiko_client::{Client, ClientConfig, Credentials, Error, RunsQuery, TCLOUD_TOOL_CLIENT_ID};
 
 use crate::cloud::{Cloud, Seen, granted, json, status};
 
@@ -20,12 +20,12 @@ fn auth_yaml(expires_at: i64, refresh_token: &str) -> String {
     )
 }
 
-fn settings(cloud: &Cloud, home: &Path) -> Settings {
+fn settings(cloud: &Cloud, home: &Path) -> ClientConfig {
     let credentials = Credentials::Login { client_id: TCLOUD_TOOL_CLIENT_ID.into() };
-    Settings { credentials, tcloud_home: home.to_owned(), ..cloud.settings() }
+    ClientConfig { credentials, tcloud_home: home.to_owned(), ..cloud.settings() }
 }
 
-async fn ask(settings: Settings) -> Result<usize, Error> {
+async fn ask(settings: ClientConfig) -> Result<usize, Error> {
     Ok(Client::new(settings).unwrap().runs(&RunsQuery::default()).await?.len())
 }
 
@@ -64,7 +64,7 @@ async fn a_login_that_ends_is_refreshed_and_written_back() {
     assert_eq!(written["access_token"], "access-id-new");
     assert_eq!(written["token_type"], "Bearer");
     assert_eq!(written["scope"], "tbk:scope:projects");
-    assert_eq!(written["refresh_token"], "refresh-old", "none came with the answer, so the old one stays valid");
+    assert_eq!(written["refresh_token"], "refresh-old", "the response has none, so the old one stays valid");
     assert_eq!(written["the_tools_own"][0], 1);
     assert!((written["expires_at"].as_i64().unwrap() - in_seconds(3600)).abs() < 60);
     #[cfg(unix)]
@@ -131,7 +131,7 @@ async fn without_a_login_the_error_says_what_to_do() {
             Cloud::start(|_| status(400, r#"{"error": "invalid_grant", "error_description": "refresh-old is gone"}"#))
                 .await;
         let error = ask(settings(&cloud, home.path())).await.unwrap_err();
-        assert!(matches!(error, Error::NotLetIn { .. }), "{error}");
+        assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("TCLOUD_CLIENT_SECRET"), "{text}");
         for secret in ["refresh-old", "id-old", "access-old"] {
@@ -140,11 +140,11 @@ async fn without_a_login_the_error_says_what_to_do() {
     }
     check(None, "needs a login, but there is no").await;
     check(Some("id-old: [unclosed"), "is no YAML mapping").await;
-    check(Some(""), "has expired or is refused").await;
-    check(Some(&auth_yaml(0, "")), "has expired or is refused").await;
+    check(Some(""), "has expired or was rejected").await;
+    check(Some(&auth_yaml(0, "")), "has expired or was rejected").await;
     check(
         Some(&auth_yaml(0, "refresh_token: refresh-old\n")),
-        "refuses the login (400: invalid_grant, *** is gone): log in again",
+        "rejected the login (400: invalid_grant, *** is gone): log in again",
     )
     .await;
 }

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
 
-use tobiko_client::{Client, Error, RunsQuery, Settings};
+use tobiko_client::{Client, ClientConfig, Error, RunsQuery};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -51,18 +51,18 @@ async fn a_certificate_of_ones_own_is_trusted_by_the_ca_file_only() {
     let body = r#"[{"run_id": "r1"}]"#;
     let (origin, pem) =
         https(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())).await;
-    let stranger = Client::new(settings(&origin)).unwrap();
-    let error = stranger.runs(&RunsQuery::default()).await.unwrap_err();
+    let untrusting = Client::new(settings(&origin)).unwrap();
+    let error = untrusting.runs(&RunsQuery::default()).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(
         error.to_string().contains("its certificate is not trusted") && error.to_string().contains("TCLOUD_CA_FILE"),
         "{error}"
     );
-    assert_eq!(stranger.requests(), 1, "it would be no better the next time");
+    assert_eq!(untrusting.requests(), 1, "it would be no better the next time");
 
     let file = ca_file(&pem);
-    let friend = Client::new(Settings { ca_file: Some(file.path().into()), ..settings(&origin) }).unwrap();
-    assert_eq!(friend.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
+    let trusting = Client::new(ClientConfig { ca_file: Some(file.path().into()), ..settings(&origin) }).unwrap();
+    assert_eq!(trusting.runs(&RunsQuery::default()).await.unwrap()[0].run_id, "r1");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_redirect_from_https_to_http_is_refused() {
         format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", plain.origin);
     let (origin, pem) = https(to).await;
     let file = ca_file(&pem);
-    let client = Client::new(Settings { ca_file: Some(file.path().into()), ..settings(&origin) }).unwrap();
+    let client = Client::new(ClientConfig { ca_file: Some(file.path().into()), ..settings(&origin) }).unwrap();
     let error = client.runs(&RunsQuery::default()).await.unwrap_err();
     assert!(error.to_string().contains(&format!("redirects to {}/x, which is not https", plain.origin)), "{error}");
     assert_eq!(plain.seen().len(), 0);
@@ -81,8 +81,8 @@ async fn a_redirect_from_https_to_http_is_refused() {
 #[test]
 fn a_bad_ca_file_is_named() {
     fn check(ca_file: &std::path::Path, expected: &str) {
-        let error = Client::new(Settings { ca_file: Some(ca_file.into()), ..settings("http://h") }).unwrap_err();
-        assert!(matches!(error, Error::Settings(_)), "{error}");
+        let error = Client::new(ClientConfig { ca_file: Some(ca_file.into()), ..settings("http://h") }).unwrap_err();
+        assert!(matches!(error, Error::Config(_)), "{error}");
         let text = error.to_string();
         assert!(text.starts_with(&format!("TCLOUD_CA_FILE {} {expected}", ca_file.display())), "{text}");
     }
@@ -128,7 +128,7 @@ async fn the_proxy_of_the_environment_is_used_unless_no_proxy_says_otherwise() {
 
 #[tokio::test]
 #[ignore = "started by the test of proxies, in an environment with one"]
-#[expect(clippy::print_stdout, reason = "tells the test that started it")]
+#[expect(clippy::print_stdout, reason = "read by the test that started it")]
 async fn one_call_for_the_test_of_proxies() {
     let client = Client::new(settings(&std::env::var("TEST_BASE_URL").unwrap())).unwrap();
     println!("found: {}", client.runs(&RunsQuery::default()).await.unwrap()[0].run_id);

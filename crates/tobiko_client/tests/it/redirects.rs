@@ -74,14 +74,14 @@ async fn circles_end_after_ten_redirects() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_nowhere_is_told() {
+async fn a_redirect_to_nowhere_is_reported() {
     let cloud = Cloud::start(|seen: &Seen| match seen.path.rsplit('/').next() {
         Some("r1") => status(302, ""),
         _ => redirect(302, "ftp://elsewhere/x"),
     })
     .await;
     let error = cloud.client().run("r1").await.unwrap_err();
-    assert!(error.to_string().contains("answers 302 and leads nowhere"), "{error}");
+    assert!(error.to_string().contains("answers 302 without a location"), "{error}");
     let error = cloud.client().run("r2").await.unwrap_err();
     assert!(error.to_string().contains("redirects to ftp://elsewhere/x, which is not https"), "{error}");
 }

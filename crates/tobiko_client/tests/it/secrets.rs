@@ -2,7 +2,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use tobiko_client::{Client, Credentials, RunsQuery, Secret, Settings};
+use tobiko_client::{Client, ClientConfig, Credentials, RunsQuery, Secret};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cloud::{Cloud, Seen, granted, json, status};
@@ -17,7 +17,7 @@ fn debug_output_shows_no_secret() {
         Credentials::Client { id: "the-client".into(), secret: "s3cret".into() },
         Credentials::Login { client_id: "the-client".into() },
     ] {
-        let settings = Settings { credentials, ..crate::cloud::settings("http://127.0.0.1:1/x") };
+        let settings = ClientConfig { credentials, ..crate::cloud::settings("http://127.0.0.1:1/x") };
         let client = Client::new(settings.clone()).unwrap();
         for text in [format!("{settings:?}"), format!("{settings:#?}"), format!("{client:?}")] {
             assert!(!text.contains("s3cret"), "{text}");
@@ -76,7 +76,7 @@ async fn the_most_detailed_log_shows_no_secret() {
         _ => status(401, format!("{:?}", seen.headers)),
     })
     .await;
-    let settings = Settings { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
+    let settings = ClientConfig { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
     let client = Client::new(settings).unwrap();
     client.runs(&RunsQuery::default()).await.unwrap();
     let error = client.runs(&RunsQuery::default()).await.unwrap_err();

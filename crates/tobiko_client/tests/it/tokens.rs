@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tobiko_client::{Client, Credentials, Error, RunsQuery, Settings};
+use tobiko_client::{Client, ClientConfig, Credentials, Error, RunsQuery};
 
 use crate::cloud::{Cloud, Reply, Seen, granted, html, json, redirect, status};
 
@@ -67,11 +67,11 @@ async fn a_401_with_the_new_token_is_final() {
     .await;
     let client = Client::new(cloud.oauth_settings("s3cret")).unwrap();
     let error = ask(&client).await.unwrap_err();
-    assert!(matches!(error, Error::NotLetIn { .. }), "{error}");
+    assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
     assert_eq!(
         error.to_string(),
         format!(
-            "{}{RUNS} refuses the token, a new one too (401: Bearer *** is unknown): check TCLOUD_BASE_URL, TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
+            "{}{RUNS} rejected the token, even after a refresh (401: Bearer *** is unknown): check TCLOUD_BASE_URL, TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
             cloud.origin
         )
     );
@@ -82,27 +82,27 @@ async fn a_401_with_the_new_token_is_final() {
 async fn a_static_token_that_is_refused_is_not_repeated() {
     let cloud = Cloud::start(|_| status(401, r#"{"detail": "expired"}"#)).await;
     let error = ask(&cloud.client()).await.unwrap_err();
-    assert!(matches!(error, Error::NotLetIn { .. }), "{error}");
+    assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
     assert!(
-        error.to_string().ends_with("refuses the API token (401: expired): check TCLOUD_TOKEN and TCLOUD_BASE_URL"),
+        error.to_string().ends_with("rejected the API token (401: expired): check TCLOUD_TOKEN and TCLOUD_BASE_URL"),
         "{error}"
     );
     assert_eq!(cloud.seen().len(), 1);
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_told_at_once() {
+async fn a_wrong_secret_is_reported_at_once() {
     for code in [400, 401] {
         let cloud = Cloud::start(move |_| {
             status(code, r#"{"error": "invalid_client", "error_description": "s3cret-wrong does not match"}"#)
         })
         .await;
         let error = ask(&Client::new(cloud.oauth_settings("s3cret-wrong")).unwrap()).await.unwrap_err();
-        assert!(matches!(error, Error::NotLetIn { .. }), "{error}");
+        assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
         assert_eq!(
             error.to_string(),
             format!(
-                "{}{TOKEN} refuses the login ({code}: invalid_client, *** does not match): check TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
+                "{}{TOKEN} rejected the login ({code}: invalid_client, *** does not match): check TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
                 cloud.origin
             )
         );
@@ -137,7 +137,7 @@ async fn a_token_endpoint_that_stays_away_is_an_outage() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_endpoint_is_told() {
+async fn what_is_no_token_endpoint_is_reported() {
     type Answer = fn() -> Reply;
     let cases: [(Answer, &str); 5] = [
         (|| html(404, "<html>"), "does not answer as a token endpoint (404: an HTML page): check TCLOUD_TOKEN_URL"),
@@ -147,19 +147,19 @@ async fn what_is_no_token_endpoint_is_told() {
             || json(r#"{"id_token": "x"}"#),
             "grants no token that can be used (missing field `access_token`): check TCLOUD_TOKEN_URL",
         ),
-        (|| json(r#"{"access_token": "leak-me", "token_type": "Bearer"}"#), "(its answer holds no id_token)"),
+        (|| json(r#"{"access_token": "leak-me", "token_type": "Bearer"}"#), "(its response has no id_token)"),
     ];
     for (reply, expected) in cases {
         let cloud = Cloud::start(move |_| reply()).await;
         let error = ask(&Client::new(cloud.oauth_settings("s3cret")).unwrap()).await.unwrap_err();
-        assert!(matches!(error, Error::NotTheApi { .. }) && error.to_string().contains(expected), "{error}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }) && error.to_string().contains(expected), "{error}");
         assert!(!format!("{error:?}").contains("leak-me"));
         assert_eq!(cloud.seen().len(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_dying_token_is_renewed_before_it_expires() {
+async fn an_expiring_token_is_refreshed_before_it_expires() {
     let cloud = Cloud::start(|seen: &Seen| match seen.path.as_str() {
         TOKEN => granted(&format!("id-{}", seen.before + 1), 0),
         _ => json("[]"),
@@ -175,18 +175,18 @@ async fn a_dying_token_is_renewed_before_it_expires() {
 async fn processes_share_a_token_by_the_cache_folder() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(grants).await;
-    let settings = Settings { cache_dir: Some(folder.path().join("cache")), ..cloud.oauth_settings("s3cret") };
+    let settings = ClientConfig { cache_dir: Some(folder.path().join("cache")), ..cloud.oauth_settings("s3cret") };
     ask(&Client::new(settings.clone()).unwrap()).await.unwrap();
     ask(&Client::new(settings.clone()).unwrap()).await.unwrap();
     assert_eq!(bearers(&cloud), ["Bearer id-1", "Bearer id-1"]);
 
     // Another client, and the same one with another secret, get tokens of their own.
     let other = Credentials::Client { id: "another".into(), secret: "s3cret".into() };
-    ask(&Client::new(Settings { credentials: other, ..settings.clone() }).unwrap()).await.unwrap();
+    ask(&Client::new(ClientConfig { credentials: other, ..settings.clone() }).unwrap()).await.unwrap();
     let wrong = Credentials::Client { id: "the-client".into(), secret: "wrong".into() };
-    ask(&Client::new(Settings { credentials: wrong, ..settings.clone() }).unwrap()).await.unwrap();
+    ask(&Client::new(ClientConfig { credentials: wrong, ..settings.clone() }).unwrap()).await.unwrap();
     assert_eq!(bearers(&cloud)[2..], ["Bearer id-2", "Bearer id-3"]);
-    ask(&Client::new(Settings { scope: "other".into(), ..settings }).unwrap()).await.unwrap();
+    ask(&Client::new(ClientConfig { scope: "other".into(), ..settings }).unwrap()).await.unwrap();
     assert_eq!(bearers(&cloud)[4..], ["Bearer id-4"]);
 }
 
@@ -194,7 +194,7 @@ async fn processes_share_a_token_by_the_cache_folder() {
 async fn a_corrupt_cache_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(grants).await;
-    let settings = Settings { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
+    let settings = ClientConfig { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
     ask(&Client::new(settings.clone()).unwrap()).await.unwrap();
     let json_file =
         |entry: fs::DirEntry| Some(entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
@@ -209,7 +209,7 @@ async fn a_corrupt_cache_is_replaced() {
 async fn a_cache_that_cannot_be_written_is_done_without() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let cloud = Cloud::start(grants).await;
-    let settings = Settings { cache_dir: Some(file.path().join("below-a-file")), ..cloud.oauth_settings("s3cret") };
+    let settings = ClientConfig { cache_dir: Some(file.path().join("below-a-file")), ..cloud.oauth_settings("s3cret") };
     assert_eq!(ask(&Client::new(settings).unwrap()).await, Ok(0));
 }
 
@@ -226,7 +226,7 @@ async fn a_revoked_token_in_the_cache_is_replaced_for_all() {
         }
     };
     let cloud = Cloud::start(script).await;
-    let settings = Settings { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
+    let settings = ClientConfig { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
     let (one, two) = (Client::new(settings.clone()).unwrap(), Client::new(settings.clone()).unwrap());
     ask(&one).await.unwrap();
     ask(&two).await.unwrap();
@@ -247,7 +247,7 @@ async fn twenty_at_once_fetch_one_token() {
         _ => grants(seen),
     };
     let cloud = Cloud::start(slowly).await;
-    let settings = Settings { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
+    let settings = ClientConfig { cache_dir: Some(folder.path().into()), ..cloud.oauth_settings("s3cret") };
     let clients: Vec<Client> = (0..20).map(|_| Client::new(settings.clone()).unwrap()).collect();
     let mut tasks = tokio::task::JoinSet::new();
     for client in clients {

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tobiko_api::warn::warn_once;
 
-use crate::token::Token;
-use crate::{Secret, private_file};
+use crate::Secret;
+use crate::auth::private_file;
+use crate::auth::token::Token;
 
-/// Where the token of one client lies.
+/// Where the token of one client is stored.
 pub(crate) struct TokenFile {
     path: PathBuf,
     owner: Owner,
@@ -29,7 +30,7 @@ struct Content {
     version: u32,
     #[serde(flatten)]
     owner: Owner,
-    /// Shows that who asks has the secret for which the token was granted.
+    /// Proves that the reader has the secret for which the token was granted.
     proof: String,
     id_token: String,
     renew_at: i64,
@@ -44,12 +45,12 @@ impl TokenFile {
         TokenFile { path: folder.join(format!("token-{}.json", &name[..32])), owner }
     }
 
-    /// While it is held, this process is the only one that asks for a token of this client.
+    /// While it is held, this process is the only one that requests a token for this client.
     pub async fn lock(&self) -> Option<File> {
         private_file::lock(&self.path.with_extension("lock")).await
     }
 
-    /// The token that lies there, if it was granted for this client with this secret. It may be due, or expired.
+    /// The stored token, if it was granted for this client with this secret. It may be due, or expired.
     pub fn read(&self, secret: &Secret) -> Option<Token> {
         let bytes = fs::read(&self.path).ok()?;
         let content: Content = match serde_json::from_slice(&bytes) {
@@ -70,7 +71,7 @@ impl TokenFile {
         })
     }
 
-    /// Leaves the token for others. Where that fails, each process gets its own.
+    /// Stores the token for others. Where that fails, each process gets its own.
     pub fn write(&self, token: &Token, secret: &Secret) {
         let content = Content {
             version: VERSION,
@@ -83,7 +84,7 @@ impl TokenFile {
         let written =
             serde_json::to_vec(&content).map_err(Into::into).and_then(|bytes| private_file::write(&self.path, &bytes));
         let Err(error) = written else { return };
-        let why = format!("the token is not kept for other processes: cannot write {}: {error}", self.path.display());
+        let why = format!("the token is not stored for other processes: cannot write {}: {error}", self.path.display());
         match error.kind() {
             // A container is like that on purpose, and has no other processes.
             io::ErrorKind::ReadOnlyFilesystem => tracing::debug!("{why}"),
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(TokenFile::new(folder.path(), owner("you")).read(&secret), None);
         let elsewhere = Owner { token_url: "https://other/token".into(), ..owner("me") };
         assert_eq!(TokenFile::new(folder.path(), elsewhere).read(&secret), None);
-        // Even when another client's file lies at this one's place.
+        // Even when another client's file is at this one's path.
         let other = TokenFile { path: file.path.clone(), owner: owner("you") };
         assert_eq!(other.read(&secret), None);
     }

@@ -1,11 +1,11 @@
-//! The addresses of the calls: checked once, put together with everything encoded, and shown without what must not be seen.
+//! The URLs of the calls: validated once, built with everything encoded, and redacted where people read them.
 use url::Url;
 
 use crate::Error;
 
-/// The URL as given, fit to hang calls below it; `name` is the variable that holds it.
-pub(crate) fn checked(url: &Url, name: &str) -> Result<Url, Error> {
-    let wrong = |why: &str| Err(Error::Settings(format!("{name} {why}, got {}", shown(url))));
+/// The URL as given, fit to put calls below it; `name` is the variable that holds it.
+pub(crate) fn validated(url: &Url, name: &str) -> Result<Url, Error> {
+    let wrong = |why: &str| Err(Error::Config(format!("{name} {why}, got {}", redacted(url))));
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return wrong("must be an http:// or https:// URL");
     }
@@ -19,8 +19,8 @@ pub(crate) fn checked(url: &Url, name: &str) -> Result<Url, Error> {
 }
 
 /// `{base}/api/v1/{segments}?{parameters}`, without the parameters that are `None`. No URL where a segment can name nothing (it is
-/// empty or would climb up).
-pub(crate) fn call<const N: usize>(
+/// empty or would lead upwards).
+pub(crate) fn call_url<const N: usize>(
     base: &Url,
     segments: &[&str],
     parameters: [(&str, Option<String>); N],
@@ -53,7 +53,7 @@ fn append(url: &mut Url, name: &str, value: &str) {
 }
 
 /// For messages and logs: no user name, no password, no query.
-pub(crate) fn shown(url: &Url) -> String {
+pub(crate) fn redacted(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that cannot hold them.
     let _ = url.set_username("");
@@ -77,10 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn calls_hang_below_any_base() {
+    fn calls_are_below_any_base() {
         fn check<const N: usize>(base: &str, segments: &[&str], parameters: [(&str, Option<&str>); N], expected: &str) {
             let parameters = parameters.map(|(name, value)| (name, value.map(str::to_owned)));
-            assert_eq!(call(&url(base), segments, parameters).unwrap().as_str(), expected);
+            assert_eq!(call_url(&url(base), segments, parameters).unwrap().as_str(), expected);
         }
         check("http://h", &["runs"], [], "http://h/api/v1/runs");
         check("http://h/", &["runs"], [], "http://h/api/v1/runs");
@@ -101,20 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_can_name_nothing_gives_no_call() {
+    fn a_segment_that_can_name_nothing_gives_no_call() {
         for name in ["", ".", ".."] {
-            assert_eq!(call(&url("http://h"), &["runs", name], []), None);
+            assert_eq!(call_url(&url("http://h"), &["runs", name], []), None);
         }
     }
 
     #[test]
     fn a_wrong_base_is_named_without_its_secret() {
         fn check(text: &str, expected: &str) {
-            assert_eq!(checked(&url(text), "TCLOUD_BASE_URL").unwrap_err().to_string(), expected);
+            assert_eq!(validated(&url(text), "TCLOUD_BASE_URL").unwrap_err().to_string(), expected);
         }
         check("ftp://h/x", "TCLOUD_BASE_URL must be an http:// or https:// URL, got ftp://h/x");
         check("mailto:a@b", "TCLOUD_BASE_URL must be an http:// or https:// URL, got mailto:a@b");
         check("https://me:pw@h/x?k=v", "TCLOUD_BASE_URL must not hold a user name or a password, got https://h/x");
-        assert_eq!(checked(&url("https://h/x/?k=v#f"), "X").unwrap().as_str(), "https://h/x/");
+        assert_eq!(validated(&url("https://h/x/?k=v#f"), "X").unwrap().as_str(), "https://h/x/");
     }
 }

@@ -1,4 +1,4 @@
-//! What an answer of the API means: records, nothing there, a new token needed, or a failure that passes or lasts.
+//! What a response of the API means: records, nothing there, a new token needed, or a failure that is transient or permanent.
 use std::time::Duration;
 
 use serde_json::Value;
@@ -6,104 +6,105 @@ use tobiko_api::excerpt;
 use tobiko_api::records::{Broken, Record, RecordReader, Records};
 use url::Url;
 
-use crate::address::{same_origin, shown};
 use crate::error::Failure;
+use crate::http::url::{redacted, same_origin};
 use crate::{Error, Secret};
 
-/// An answer with its whole body, whatever its status.
-pub(crate) struct Answer {
+/// A response with its whole body, whatever its status.
+pub(crate) struct RawResponse {
     pub status: u16,
-    /// Where it came from, after redirects.
+    /// Where it is from, after redirects.
     pub url: Url,
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
 }
 
-/// An answer that is not a failure.
-pub(crate) enum Meaning<C> {
+/// A response that is not a failure.
+pub(crate) enum ApiResponse<C> {
     Records(Records<C>),
-    /// There is nothing to say (204).
+    /// Nothing to return (204).
     Empty,
     /// The API knows no such thing (404).
     NotFound,
-    /// The bearer is not taken (any more), and what was said of that.
-    NewTokenNeeded(String),
+    /// The bearer is not valid (any more); with the detail of the error.
+    Unauthenticated(String),
 }
 
-/// Whether an answer with this status brings records: such a one is not read as a whole, but by [`records`].
-pub(crate) fn brings_records(status: u16) -> bool {
+/// Whether a response with this status has records: such a one is not read as a whole, but by [`records`].
+pub(crate) fn has_records(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// What came with a status that brings records, from `url`.
+/// What was received from `url` with a status that has records.
 pub(crate) fn records<T: Record, C: Extend<T>>(
     status: u16,
     url: &Url,
     body: RecordReader<T, C>,
     bearer: &Secret,
-) -> Result<Meaning<C>, Failure> {
+) -> Result<ApiResponse<C>, Failure> {
     if status == 204 && body.size() == 0 {
-        return Ok(Meaning::Empty);
+        return Ok(ApiResponse::Empty);
     }
-    let url = shown(url);
-    let not_the_api = |what: &str| -> Failure {
+    let url = redacted(url);
+    let unexpected = |what: &str| -> Failure {
         let reason = format!("answers {what}: check TCLOUD_BASE_URL");
-        Error::NotTheApi { url: url.clone(), reason }.into()
+        Error::UnexpectedResponse { url: url.clone(), reason }.into()
     };
     let beginning = body.beginning().to_vec();
     match body.end() {
         Ok(records) if records.unrecognized => {
-            let seen = bearer.redacted(&tobiko_api::excerpt(&String::from_utf8_lossy(&beginning), 100));
-            Err(not_the_api(&format!("JSON that is not {} ({seen})", T::KIND)))
+            let seen = bearer.redacted(&excerpt(&String::from_utf8_lossy(&beginning), 100));
+            Err(unexpected(&format!("JSON that is not {} ({seen})", T::KIND)))
         }
-        Ok(records) => Ok(Meaning::Records(records)),
-        Err(Broken::CutShort) if !is_html(&beginning) => {
-            Err(Failure::Passing { url, reason: "its answer ended too early".to_owned(), wait: None })
-        }
-        Err(_) => Err(not_the_api(&format!("{} instead of JSON", bearer.redacted(&said(&beginning))))),
+        Ok(records) => Ok(ApiResponse::Records(records)),
+        Err(Broken::CutShort) if !is_html(&beginning) => Err(Failure::unreachable(url, "its response ended too early")),
+        Err(_) => Err(unexpected(&format!("{} instead of JSON", bearer.redacted(&error_detail(&beginning))))),
     }
 }
 
-/// What an answer without records means. It is one to a call of `asked`, which was sent with `bearer`.
-pub(crate) fn read<C>(answer: &Answer, asked: &Url, bearer: &Secret) -> Result<Meaning<C>, Failure> {
-    let url = shown(&answer.url);
-    let (status, body) = (answer.status, answer.body.as_slice());
-    let said = || bearer.redacted(&said(body));
-    if is_passing(status) {
-        let reason = format!("it answered {status}: {}", said());
-        return Err(Failure::Passing { url, reason, wait: answer.retry_after });
+/// What a response without records means. The request was for `requested`, with `bearer`.
+pub(crate) fn read<C>(response: &RawResponse, requested: &Url, bearer: &Secret) -> Result<ApiResponse<C>, Failure> {
+    let url = redacted(&response.url);
+    let (status, body) = (response.status, response.body.as_slice());
+    let detail = || bearer.redacted(&error_detail(body));
+    if is_transient(status) {
+        let reason = format!("it answered {status}: {}", detail());
+        return Err(Failure::Transient {
+            error: Error::Unreachable { url, reason },
+            retry_after: response.retry_after,
+        });
     }
-    let not_the_api = |url: String, reason: String| Err(Error::NotTheApi { url, reason }.into());
-    if !same_origin(asked, &answer.url) {
+    let unexpected = |url: String, reason: String| Err(Error::UnexpectedResponse { url, reason }.into());
+    if !same_origin(requested, &response.url) {
         let reason = format!(
             "redirects to {url}, which gets no credentials and answers {status}: set TCLOUD_BASE_URL to where the cloud is"
         );
-        return not_the_api(shown(asked), reason);
+        return unexpected(redacted(requested), reason);
     }
     match status {
-        401 => Ok(Meaning::NewTokenNeeded(said())),
+        401 => Ok(ApiResponse::Unauthenticated(detail())),
         403 => {
             let reason = format!(
-                "refuses access (403: {}): check that these credentials may use the project in TCLOUD_BASE_URL",
-                said()
+                "denied access (403: {}): check that these credentials may use the project in TCLOUD_BASE_URL",
+                detail()
             );
-            Err(Error::NotLetIn { url, reason }.into())
+            Err(Error::PermissionDenied { url, reason }.into())
         }
-        404 if is_an_api_s_404(body) => Ok(Meaning::NotFound),
-        404 => not_the_api(url, format!("answers 404 with {}, not as the API does: check TCLOUD_BASE_URL", said())),
-        300..=399 => not_the_api(url, format!("answers {status} and leads nowhere: check TCLOUD_BASE_URL")),
-        _ if is_html(body) => not_the_api(url, format!("answers {status} with {}: check TCLOUD_BASE_URL", said())),
-        _ => Err(Error::Refused { url, status, detail: said() }.into()),
+        404 if is_404_of_the_api(body) => Ok(ApiResponse::NotFound),
+        404 => unexpected(url, format!("answers 404 with {}, not as the API does: check TCLOUD_BASE_URL", detail())),
+        300..=399 => unexpected(url, format!("answers {status} without a location: check TCLOUD_BASE_URL")),
+        _ if is_html(body) => unexpected(url, format!("answers {status} with {}: check TCLOUD_BASE_URL", detail())),
+        _ => Err(Error::BadRequest { url, status, detail: detail() }.into()),
     }
 }
 
-/// Statuses that may be better the next time.
-pub(crate) fn is_passing(status: u16) -> bool {
+/// Statuses that may be different the next time.
+pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
-/// The API says `{"detail": ...}`, or nothing at all. A page or a text of a proxy's means that the base URL is wrong.
-fn is_an_api_s_404(body: &[u8]) -> bool {
+/// The API sends `{"detail": ...}`, or nothing at all. A page or a text of a proxy means that the base URL is wrong.
+fn is_404_of_the_api(body: &[u8]) -> bool {
     if body.trim_ascii().is_empty() {
         return true;
     }
@@ -119,16 +120,16 @@ fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'<')
 }
 
-/// What a failure's body says to a person, on one line: the detail of an API, the title of a page, else its beginning.
-pub(crate) fn said(body: &[u8]) -> String {
-    const MOST_CHARS: usize = 300;
+/// The body of an error for a person, on one line: the `detail` of an API, the title of a page, else its beginning.
+pub(crate) fn error_detail(body: &[u8]) -> String {
+    const MAX_CHARS: usize = 300;
     let text = String::from_utf8_lossy(body);
     if text.trim().is_empty() {
         return "nothing".to_owned();
     }
     if is_html(body) {
         return match title(&text) {
-            Some(title) => format!("an HTML page, \"{}\"", excerpt(title, MOST_CHARS)),
+            Some(title) => format!("an HTML page, \"{}\"", excerpt(title, MAX_CHARS)),
             None => "an HTML page".to_owned(),
         };
     }
@@ -136,10 +137,10 @@ pub(crate) fn said(body: &[u8]) -> String {
         Ok(Value::Object(fields)) => fields.get("detail").map(one_line),
         _ => None,
     };
-    excerpt(detail.as_deref().unwrap_or(&text), MOST_CHARS)
+    excerpt(detail.as_deref().unwrap_or(&text), MAX_CHARS)
 }
 
-/// `detail` is a text, or a list of objects whose `msg` says what is wrong with `loc`.
+/// `detail` is a text, or a list of objects whose `msg` describes what is wrong at `loc`.
 fn one_line(detail: &Value) -> String {
     match detail {
         Value::String(text) => text.clone(),
@@ -168,31 +169,31 @@ mod tests {
     use super::*;
     use crate::Run;
 
-    fn meaning_of(answer: &Answer, asked: &Url) -> Result<Meaning<Vec<Run>>, Failure> {
+    fn meaning_of(response: &RawResponse, requested: &Url) -> Result<ApiResponse<Vec<Run>>, Failure> {
         let bearer = Secret::from("s3cret");
-        if !brings_records(answer.status) {
-            return read(answer, asked, &bearer);
+        if !has_records(response.status) {
+            return read(response, requested, &bearer);
         }
         let mut body = RecordReader::<Run, _>::new(Vec::new());
-        body.feed(&answer.body);
-        records(answer.status, &answer.url, body, &bearer)
+        body.feed(&response.body);
+        records(response.status, &response.url, body, &bearer)
     }
 
     fn meaning(status: u16, body: &str, from: &str) -> String {
-        let answer = Answer { status, url: Url::parse(from).unwrap(), retry_after: None, body: body.into() };
-        let asked = Url::parse("https://h/x/api/v1/runs?limit=1").unwrap();
-        match meaning_of(&answer, &asked) {
-            Ok(Meaning::Records(records)) => format!("{} of {}", records.list.len(), records.received),
-            Ok(Meaning::Empty) => "empty".to_owned(),
-            Ok(Meaning::NotFound) => "not found".to_owned(),
-            Ok(Meaning::NewTokenNeeded(_)) => "new token".to_owned(),
-            Err(Failure::Passing { reason, .. }) => format!("passing: {reason}"),
-            Err(Failure::Lasting(error)) => error.to_string(),
+        let response = RawResponse { status, url: Url::parse(from).unwrap(), retry_after: None, body: body.into() };
+        let requested = Url::parse("https://h/x/api/v1/runs?limit=1").unwrap();
+        match meaning_of(&response, &requested) {
+            Ok(ApiResponse::Records(records)) => format!("{} of {}", records.list.len(), records.received),
+            Ok(ApiResponse::Empty) => "empty".to_owned(),
+            Ok(ApiResponse::NotFound) => "not found".to_owned(),
+            Ok(ApiResponse::Unauthenticated(_)) => "unauthenticated".to_owned(),
+            Err(Failure::Transient { error: Error::Unreachable { reason, .. }, .. }) => format!("transient: {reason}"),
+            Err(Failure::Transient { error, .. } | Failure::Permanent(error)) => error.to_string(),
         }
     }
 
     #[test]
-    fn each_answer_means_one_thing() {
+    fn each_response_means_one_thing() {
         fn check(status: u16, body: &str, expected: &str) {
             assert_eq!(meaning(status, body, "https://h/x/api/v1/runs?limit=1"), expected, "{status} {body}");
         }
@@ -203,9 +204,9 @@ mod tests {
         check(200, "null", "0 of 0");
         check(204, "", "empty");
         check(200, r#"[{"run_id":"1"},{"nothing":2},3,null,[],"x"]"#, "1 of 6");
-        check(200, "", "passing: its answer ended too early");
-        check(200, r#"[{"run_id":"1"},"#, "passing: its answer ended too early");
-        check(200, r#"[{"run_id":"1}"#, "passing: its answer ended too early");
+        check(200, "", "transient: its response ended too early");
+        check(200, r#"[{"run_id":"1"},"#, "transient: its response ended too early");
+        check(200, r#"[{"run_id":"1}"#, "transient: its response ended too early");
         check(200, "[}", &format!("{BASE} answers [}} instead of JSON: check TCLOUD_BASE_URL"));
         check(200, r#""hi""#, &format!("{BASE} answers \"hi\" instead of JSON: check TCLOUD_BASE_URL"));
         check(
@@ -218,12 +219,12 @@ mod tests {
             "<html><title> Log\nin </title>",
             &format!("{BASE} answers an HTML page, \"Log in\" instead of JSON: check TCLOUD_BASE_URL"),
         );
-        check(401, "", "new token");
+        check(401, "", "unauthenticated");
         check(
             403,
             r#"{"detail":"no, s3cret"}"#,
             &format!(
-                "{BASE} refuses access (403: no, ***): check that these credentials may use the project in TCLOUD_BASE_URL"
+                "{BASE} denied access (403: no, ***): check that these credentials may use the project in TCLOUD_BASE_URL"
             ),
         );
         check(404, r#"{"detail":"Not Found"}"#, "not found");
@@ -246,27 +247,27 @@ mod tests {
                 "{BASE} answers 404 with {{\"message\":\"no route\"}}, not as the API does: check TCLOUD_BASE_URL"
             ),
         );
-        check(304, "", &format!("{BASE} answers 304 and leads nowhere: check TCLOUD_BASE_URL"));
-        check(400, r#"{"detail":"bad sort"}"#, &format!("{BASE} refused the request with status 400: bad sort"));
+        check(304, "", &format!("{BASE} answers 304 without a location: check TCLOUD_BASE_URL"));
+        check(400, r#"{"detail":"bad sort"}"#, &format!("{BASE} rejected the request with status 400: bad sort"));
         check(
             422,
             r#"{"detail":[{"loc":["query","limit"],"msg":"too large"}]}"#,
-            &format!("{BASE} refused the request with status 422: query.limit: too large"),
+            &format!("{BASE} rejected the request with status 422: query.limit: too large"),
         );
         check(400, "<html>", &format!("{BASE} answers 400 with an HTML page: check TCLOUD_BASE_URL"));
-        check(408, "", "passing: it answered 408: nothing");
-        check(429, r#"{"detail":"slow down"}"#, "passing: it answered 429: slow down");
-        check(500, r#"{"detail":"boom"}"#, "passing: it answered 500: boom");
+        check(408, "", "transient: it answered 408: nothing");
+        check(429, r#"{"detail":"slow down"}"#, "transient: it answered 429: slow down");
+        check(500, r#"{"detail":"boom"}"#, "transient: it answered 500: boom");
         check(
             502,
             "<html><head><title>502 Bad Gateway</title></head></html>",
-            "passing: it answered 502: an HTML page, \"502 Bad Gateway\"",
+            "transient: it answered 502: an HTML page, \"502 Bad Gateway\"",
         );
-        check(599, "upstream\n  gone", "passing: it answered 599: upstream gone");
+        check(599, "upstream\n  gone", "transient: it answered 599: upstream gone");
     }
 
     #[test]
-    fn a_refusal_after_a_redirect_to_another_host_blames_the_base_url() {
+    fn an_error_after_a_redirect_to_another_host_blames_the_base_url() {
         fn check(status: u16, body: &str, from: &str, expected: &str) {
             assert_eq!(meaning(status, body, from), expected, "{status} {from}");
         }
@@ -277,19 +278,19 @@ mod tests {
         };
         check(401, "", "https://other/y?z=1", &refused(401));
         check(404, r#"{"detail":"no"}"#, "https://other/y", &refused(404));
-        check(401, "", "https://h/elsewhere", "new token");
+        check(401, "", "https://h/elsewhere", "unauthenticated");
         check(200, "[]", "https://other/y", "0 of 0");
-        check(503, "", "https://other/y", "passing: it answered 503: nothing");
+        check(503, "", "https://other/y", "transient: it answered 503: nothing");
     }
 
     #[test]
     fn text_cut_inside_a_character_ended_too_early() {
-        let answer = Answer {
+        let response = RawResponse {
             status: 200,
             url: Url::parse("http://h").unwrap(),
             retry_after: None,
             body: b"[\"\xe2\x82".to_vec(),
         };
-        assert!(matches!(meaning_of(&answer, &answer.url), Err(Failure::Passing { .. })));
+        assert!(matches!(meaning_of(&response, &response.url), Err(Failure::Transient { .. })));
     }
 }

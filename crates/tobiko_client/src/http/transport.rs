@@ -14,29 +14,29 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use crate::address::{same_origin, shown};
-use crate::answer::Answer;
 use crate::error::Failure;
-use crate::retry::retry_after;
-use crate::{Error, Limits, Secret};
+use crate::http::response::RawResponse;
+use crate::http::retry::retry_after;
+use crate::http::url::{redacted, same_origin};
+use crate::{Error, Secret, Timeouts};
 
-const MOST_REDIRECTS: usize = 10;
+const MAX_REDIRECTS: usize = 10;
 
-/// A token, a page of a proxy's, what an error says.
-const LONGEST_BODY: usize = 1 << 20;
+/// Of the responses that are read as a whole: a token, a page of a proxy, an error.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// One client for all calls, so that connections are used again. It follows no redirects by itself, see [`send`].
-pub(crate) fn http_client(ca_file: Option<&Path>, limits: &Limits) -> Result<reqwest::Client, Error> {
+pub(crate) fn http_client(ca_file: Option<&Path>, timeouts: &Timeouts) -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls(ca_file)?)
         .redirect(Policy::none())
         .http1_only()
-        .connect_timeout(limits.connect_timeout)
-        .read_timeout(limits.read_timeout)
-        .timeout(limits.request_timeout)
+        .connect_timeout(timeouts.connect)
+        .read_timeout(timeouts.read)
+        .timeout(timeouts.request)
         .user_agent(concat!("tobiko-facade/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| Error::Settings(format!("cannot make an HTTP client: {}", root_cause(&error))))
+        .map_err(|error| Error::Config(format!("cannot make an HTTP client: {}", root_cause(&error))))
 }
 
 /// The system's certificates and those of the file. None at all is no error here: plain HTTP needs none.
@@ -48,7 +48,7 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
     }
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
-        let wrong = |why: String| Error::Settings(format!("TCLOUD_CA_FILE {} {why}", path.display()));
+        let wrong = |why: String| Error::Config(format!("TCLOUD_CA_FILE {} {why}", path.display()));
         let certificates = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| wrong(format!("cannot be read as PEM certificates: {error}")))?;
@@ -64,28 +64,28 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
     // The provider is named here, so that it does not matter what the process has installed as its default.
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Settings(format!("cannot set up TLS: {error}")))?
+        .map_err(|error| Error::Config(format!("cannot set up TLS: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// Sends a request for `asked`, following redirects; the body is still to come. The bearer goes to the scheme, host and port of `asked` and nowhere
-/// else. (reqwest drops it on the step to another host, but sends it again when that host redirects to itself.)
+/// Sends a request for `requested`, following redirects; the body is yet to be received. The bearer goes to the scheme, host and
+/// port of `requested` and nowhere else. (reqwest drops it on the step to another host, but sends it again when that host redirects to itself.)
 pub(crate) async fn send(
     client: &reqwest::Client,
     method: &Method,
-    asked: &Url,
+    requested: &Url,
     bearer: &Secret,
 ) -> Result<Response, Failure> {
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", bearer.expose()))
-        .map_err(|_| Error::Settings("the token holds characters that cannot be sent".to_owned()))?;
+        .map_err(|_| Error::Config("the token holds characters that cannot be sent".to_owned()))?;
     authorization.set_sensitive(true);
-    let mut url = asked.clone();
-    for _ in 0..=MOST_REDIRECTS {
+    let mut url = requested.clone();
+    for _ in 0..=MAX_REDIRECTS {
         let mut request = client.request(method.clone(), url.clone());
-        if same_origin(&url, asked) {
+        if same_origin(&url, requested) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let response = request.send().await.map_err(|error| failure(&error, &url))?;
@@ -94,26 +94,31 @@ pub(crate) async fn send(
             None => return Ok(response),
         }
     }
-    Err(Error::NotTheApi { url: shown(asked), reason: "redirects in circles: check TCLOUD_BASE_URL".to_owned() }.into())
-}
-
-/// The answer, redirect or not. Of its body no more is read than anybody would say of it.
-pub(crate) async fn answer(mut response: Response) -> Result<Answer, Failure> {
-    let (status, url, retry_after) = (response.status().as_u16(), response.url().clone(), asked_wait(&response));
-    let mut body = Vec::new();
-    while body.len() < LONGEST_BODY
-        && let Some(piece) = response.chunk().await.map_err(|error| failure(&error, &url))?
-    {
-        body.extend_from_slice(&piece);
+    Err(Error::UnexpectedResponse {
+        url: redacted(requested),
+        reason: "redirects in circles: check TCLOUD_BASE_URL".to_owned(),
     }
-    Ok(Answer { status, url, retry_after, body })
+    .into())
 }
 
-/// The body of an answer that may be large, piece by piece.
-pub(crate) async fn pieces(mut response: Response, mut take: impl FnMut(&[u8])) -> Result<(), Failure> {
+/// The response with its body, redirect or not. No more of it is read than is ever shown.
+pub(crate) async fn read_whole(mut response: Response) -> Result<RawResponse, Failure> {
+    let (status, url) = (response.status().as_u16(), response.url().clone());
+    let retry_after = retry_after_of(&response);
+    let mut body = Vec::new();
+    while body.len() < MAX_BODY_BYTES
+        && let Some(chunk) = response.chunk().await.map_err(|error| failure(&error, &url))?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(RawResponse { status, url, retry_after, body })
+}
+
+/// The body of a response that may be large, chunk by chunk.
+pub(crate) async fn read_chunks(mut response: Response, mut take: impl FnMut(&[u8])) -> Result<(), Failure> {
     let url = response.url().clone();
-    while let Some(piece) = response.chunk().await.map_err(|error| failure(&error, &url))? {
-        take(&piece);
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error, &url))? {
+        take(&chunk);
     }
     Ok(())
 }
@@ -127,22 +132,22 @@ fn next(response: &Response, from: &Url) -> Result<Option<Url>, Error> {
     let Some(next) = location.and_then(|location| from.join(location).ok()) else { return Ok(None) };
     let safe = next.scheme() == "https" || (next.scheme() == "http" && from.scheme() == "http");
     if !safe {
-        let reason = format!("redirects to {}, which is not https: check TCLOUD_BASE_URL", shown(&next));
-        return Err(Error::NotTheApi { url: shown(from), reason });
+        let reason = format!("redirects to {}, which is not https: check TCLOUD_BASE_URL", redacted(&next));
+        return Err(Error::UnexpectedResponse { url: redacted(from), reason });
     }
     Ok(Some(next))
 }
 
-fn asked_wait(response: &Response) -> Option<Duration> {
+fn retry_after_of(response: &Response) -> Option<Duration> {
     let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     retry_after(header, SystemTime::now())
 }
 
-/// What kept a request to `url` from being answered.
+/// Why a request to `url` got no response.
 pub(crate) fn failure(error: &reqwest::Error, url: &Url) -> Failure {
-    let (url, cause) = (shown(url), root_cause(error));
+    let (url, cause) = (redacted(url), root_cause(error));
     if error.is_builder() {
-        return Error::Settings(format!("cannot send a request to {url}: {cause}")).into();
+        return Error::Config(format!("cannot send a request to {url}: {cause}")).into();
     }
     if is_untrusted(error) {
         let reason =
@@ -152,11 +157,11 @@ pub(crate) fn failure(error: &reqwest::Error, url: &Url) -> Failure {
     let reason = if error.is_timeout() {
         "no answer in time".to_owned()
     } else if error.is_body() || error.is_decode() {
-        format!("its answer ended too early ({cause})")
+        format!("its response ended too early ({cause})")
     } else {
         cause
     };
-    Failure::Passing { url, reason, wait: None }
+    Failure::unreachable(url, reason)
 }
 
 /// A certificate that is not trusted will not be so a second later.

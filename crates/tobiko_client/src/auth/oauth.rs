@@ -1,4 +1,4 @@
-//! The token endpoint: client credentials and refresh tokens. The bearer of the API is the answer's `id_token`.
+//! The token endpoint: client credentials and refresh tokens. The bearer of the API is the `id_token` of the response.
 use std::future::Future;
 use std::pin::Pin;
 
@@ -14,13 +14,14 @@ use serde_json::Value;
 use tobiko_api::excerpt;
 use url::Url;
 
-use crate::address::shown;
-use crate::answer::{Answer, is_passing, said};
 use crate::error::Failure;
-use crate::{Error, Secret, transport};
+use crate::http::response::{RawResponse, error_detail, is_transient};
+use crate::http::transport;
+use crate::http::url::redacted;
+use crate::{Error, Secret};
 
-/// When the answer does not say how long a token lives.
-const DEFAULT_LIFE_SECS: i64 = 10 * 60;
+/// When the response does not say how long a token is valid.
+const DEFAULT_LIFETIME_SECS: i64 = 10 * 60;
 
 /// Where tokens are granted, and to whom.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub(crate) struct Granted {
     pub expires_in_secs: i64,
 }
 
-/// What the answer holds beside the standard fields. No `Debug` of it may show the token.
+/// What the response has beside the standard fields. No `Debug` of it may show the token.
 #[derive(Debug, Deserialize, Serialize)]
 struct WithIdToken {
     #[serde(serialize_with = "nothing", deserialize_with = "secret", default)]
@@ -64,7 +65,7 @@ type OauthClient = oauth2::Client<
 type Exchange = Pin<Box<dyn Future<Output = Result<HttpResponse, NotGranted>> + Send>>;
 
 impl Endpoint {
-    /// A token for a client that shows its secret.
+    /// A token for a client that sends its secret.
     pub async fn client_credentials(&self) -> Result<Granted, Failure> {
         let client = self.client().set_token_uri(TokenUrl::from_url(self.url.clone()));
         let request = client.exchange_client_credentials().add_scope(Scope::new(self.scope.clone()));
@@ -98,23 +99,23 @@ impl Endpoint {
         }
     }
 
-    /// Lets through what was granted; all else is a failure already.
+    /// The response with a token; all else is a failure already.
     async fn exchange(&self, request: HttpRequest, refresh_token: Option<&Secret>) -> Result<HttpResponse, NotGranted> {
-        let url = shown(&self.url);
+        let url = redacted(&self.url);
         let mut request = reqwest::Request::try_from(request)
-            .map_err(|_| Error::Settings(format!("cannot make a request for {url}: check TCLOUD_TOKEN_URL")))?;
+            .map_err(|_| Error::Config(format!("cannot make a request for {url}: check TCLOUD_TOKEN_URL")))?;
         for value in request.headers_mut().values_mut() {
             value.set_sensitive(true);
         }
         tracing::debug!("POST {url} for client {}", self.client_id);
         let sent = self.http.execute(request).await;
         let response = sent.map_err(|error| transport::failure(&error, &self.url))?;
-        let answer = transport::answer(response).await?;
-        if answer.status == 200 && serde_json::from_slice::<Value>(&answer.body).is_ok() {
-            return Ok(HttpResponse::new(answer.body));
+        let response = transport::read_whole(response).await?;
+        if response.status == 200 && serde_json::from_slice::<Value>(&response.body).is_ok() {
+            return Ok(HttpResponse::new(response.body));
         }
         let sent = [self.secret.as_ref(), refresh_token];
-        Err(NotGranted(refusal(&answer, self.who(), |text| {
+        Err(NotGranted(rejection(&response, self.who(), |text| {
             sent.into_iter().flatten().fold(text, |text, secret| secret.redacted(&text))
         })))
     }
@@ -127,23 +128,23 @@ impl Endpoint {
         &self,
         sent: Result<Response, RequestTokenError<NotGranted, BasicErrorResponse>>,
     ) -> Result<Granted, Failure> {
-        let unreadable = |what: String| -> Failure {
-            Error::NotTheApi {
-                url: shown(&self.url),
+        let unusable = |what: String| -> Failure {
+            Error::UnexpectedResponse {
+                url: redacted(&self.url),
                 reason: format!("grants no token that can be used ({what}): check TCLOUD_TOKEN_URL"),
             }
             .into()
         };
         let response = sent.map_err(|error| match error {
             RequestTokenError::Request(NotGranted(failure)) => failure,
-            // Its second part is the answer itself, which holds tokens.
+            // Its second part is the response itself, which contains tokens.
             RequestTokenError::Parse(error, _) => {
-                unreadable(what_is_wrong(&error.path().to_string(), &error.inner().to_string()))
+                unusable(what_is_wrong(&error.path().to_string(), &error.inner().to_string()))
             }
-            RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => unreadable("odd answer".to_owned()),
+            RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => unusable("odd response".to_owned()),
         })?;
         let Some(id_token) = response.extra_fields().id_token.clone() else {
-            return Err(unreadable("its answer holds no id_token".to_owned()));
+            return Err(unusable("its response has no id_token".to_owned()));
         };
         let scope = |scopes: &Vec<Scope>| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
         Ok(Granted {
@@ -155,12 +156,12 @@ impl Endpoint {
                 BasicTokenType::Bearer => "Bearer".to_owned(),
                 other => other.as_ref().to_owned(),
             },
-            expires_in_secs: response.expires_in().map_or(DEFAULT_LIFE_SECS, |life| life.as_secs() as i64),
+            expires_in_secs: response.expires_in().map_or(DEFAULT_LIFETIME_SECS, |life| life.as_secs() as i64),
         })
     }
 }
 
-/// Whom a refusal tells what to check.
+/// Who has to check something when the login is rejected.
 #[derive(Clone, Copy)]
 enum Who {
     Client,
@@ -184,33 +185,34 @@ impl From<Error> for NotGranted {
     }
 }
 
-/// What an answer means that grants nothing. `clean` takes secrets out of what the server says.
-fn refusal(answer: &Answer, who: Who, clean: impl Fn(String) -> String) -> Failure {
-    let (url, status) = (shown(&answer.url), answer.status);
+/// What a response means that grants nothing. `redact` removes secrets from what the server sent.
+fn rejection(response: &RawResponse, who: Who, redact: impl Fn(String) -> String) -> Failure {
+    let (url, status) = (redacted(&response.url), response.status);
     let error_in = |name: &str| {
-        let fields = serde_json::from_slice::<Value>(&answer.body).ok()?;
+        let fields = serde_json::from_slice::<Value>(&response.body).ok()?;
         fields.get(name)?.as_str().map(str::to_owned)
     };
     let code = error_in("error");
-    let said = clean(match (&code, error_in("error_description")) {
+    let detail = redact(match (&code, error_in("error_description")) {
         (Some(code), Some(description)) => excerpt(&format!("{code}, {description}"), 300),
         (Some(code), None) => code.clone(),
-        (None, _) => said(&answer.body),
+        (None, _) => error_detail(&response.body),
     });
-    if is_passing(status) {
-        return Failure::Passing { url, reason: format!("it answered {status}: {said}"), wait: answer.retry_after };
+    if is_transient(status) {
+        let error = Error::Unreachable { url, reason: format!("it answered {status}: {detail}") };
+        return Failure::Transient { error, retry_after: response.retry_after };
     }
     let is_oauth_error = code.is_some() && (400..500).contains(&status);
     if !is_oauth_error && !matches!(status, 401 | 403) {
-        let reason = format!("does not answer as a token endpoint ({status}: {said}): check TCLOUD_TOKEN_URL");
-        return Error::NotTheApi { url, reason }.into();
+        let reason = format!("does not answer as a token endpoint ({status}: {detail}): check TCLOUD_TOKEN_URL");
+        return Error::UnexpectedResponse { url, reason }.into();
     }
     let check = match (code.as_deref(), who) {
         (Some("invalid_scope"), _) => "check TCLOUD_SCOPE",
         (_, Who::Client) => "check TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
         (_, Who::Login) => "log in again with `tcloud auth login`, or set TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET",
     };
-    Error::NotLetIn { url, reason: format!("refuses the login ({status}: {said}): {check}") }.into()
+    Error::Unauthenticated { url, reason: format!("rejected the login ({status}: {detail}): {check}") }.into()
 }
 
 /// Names the field, never its content.
@@ -235,13 +237,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_says_what_to_check() {
+    fn each_rejection_says_what_to_check() {
         fn check(who: Who, status: u16, body: &str, expected: &str) {
             let url = Url::parse("https://h/auth/token").unwrap();
-            let answer = Answer { status, url, retry_after: None, body: body.into() };
-            let text = match refusal(&answer, who, |text| Secret::from("s3cret").redacted(&text)) {
-                Failure::Passing { url, reason, .. } => format!("passing: {url} {reason}"),
-                Failure::Lasting(error) => error.to_string(),
+            let response = RawResponse { status, url, retry_after: None, body: body.into() };
+            let text = match rejection(&response, who, |text| Secret::from("s3cret").redacted(&text)) {
+                Failure::Transient { error: Error::Unreachable { url, reason }, .. } => {
+                    format!("transient: {url} {reason}")
+                }
+                Failure::Transient { error, .. } | Failure::Permanent(error) => error.to_string(),
             };
             assert_eq!(text, expected);
         }
@@ -253,27 +257,27 @@ mod tests {
             Who::Client,
             401,
             client_error,
-            &format!("{URL} refuses the login (401: invalid_client, *** is wrong): {IDS}"),
+            &format!("{URL} rejected the login (401: invalid_client, *** is wrong): {IDS}"),
         );
         check(
             Who::Client,
             400,
             r#"{"error":"invalid_client"}"#,
-            &format!("{URL} refuses the login (400: invalid_client): {IDS}"),
+            &format!("{URL} rejected the login (400: invalid_client): {IDS}"),
         );
         check(
             Who::Client,
             400,
             r#"{"error":"invalid_scope"}"#,
-            &format!("{URL} refuses the login (400: invalid_scope): check TCLOUD_SCOPE"),
+            &format!("{URL} rejected the login (400: invalid_scope): check TCLOUD_SCOPE"),
         );
-        check(Who::Client, 401, r#"{"detail":"no"}"#, &format!("{URL} refuses the login (401: no): {IDS}"));
-        check(Who::Client, 403, "<html>", &format!("{URL} refuses the login (403: an HTML page): {IDS}"));
+        check(Who::Client, 401, r#"{"detail":"no"}"#, &format!("{URL} rejected the login (401: no): {IDS}"));
+        check(Who::Client, 403, "<html>", &format!("{URL} rejected the login (403: an HTML page): {IDS}"));
         check(
             Who::Login,
             400,
             r#"{"error":"invalid_grant"}"#,
-            &format!("{URL} refuses the login (400: invalid_grant): {AGAIN}"),
+            &format!("{URL} rejected the login (400: invalid_grant): {AGAIN}"),
         );
         check(
             Who::Client,
@@ -293,7 +297,7 @@ mod tests {
             "<title>Hi</title>",
             &format!("{URL} does not answer as a token endpoint (200: an HTML page, \"Hi\"): check TCLOUD_TOKEN_URL"),
         );
-        check(Who::Client, 503, r#"{"error":"down"}"#, &format!("passing: {URL} it answered 503: down"));
-        check(Who::Client, 429, "", &format!("passing: {URL} it answered 429: nothing"));
+        check(Who::Client, 503, r#"{"error":"down"}"#, &format!("transient: {URL} it answered 503: down"));
+        check(Who::Client, 429, "", &format!("transient: {URL} it answered 429: nothing"));
     }
 }

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Another process renews a token in seconds; who waits longer goes on by itself.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Another process refreshes a token in seconds; who waits longer goes on without the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Replaces the file in one step; its mode is 0600, that of folders made on the way 0700.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -35,7 +35,9 @@ pub(crate) async fn lock(path: &Path) -> Option<File> {
     loop {
         match file.try_lock() {
             Ok(()) => return Some(file),
-            Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_TIMEOUT => {
+                tokio::time::sleep(LOCK_POLL_INTERVAL).await;
+            }
             Err(error) => {
                 tracing::debug!("no lock at {}: {error}", path.display());
                 return None;

@@ -5,30 +5,31 @@ use std::time::Duration;
 
 use serde_norway::{Mapping, Value};
 
-use crate::oauth::Granted;
-use crate::token::Token;
-use crate::{Secret, private_file};
+use crate::Secret;
+use crate::auth::oauth::Granted;
+use crate::auth::private_file;
+use crate::auth::token::Token;
 
-/// Where the tool keeps its login.
-pub(crate) struct LoginFile {
+/// Where the tool stores its login.
+pub(crate) struct TcloudLogin {
     path: PathBuf,
 }
 
-/// What it held when it was read.
+/// Its content when it was read.
 pub(crate) struct Login {
     fields: Mapping,
 }
 
-impl LoginFile {
-    pub fn new(tcloud_home: &Path) -> LoginFile {
-        LoginFile { path: tcloud_home.join("auth.yaml") }
+impl TcloudLogin {
+    pub fn new(tcloud_home: &Path) -> TcloudLogin {
+        TcloudLogin { path: tcloud_home.join("auth.yaml") }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// While it is held, no other process of ours renews this login.
+    /// While it is held, no other process of ours refreshes this login.
     pub async fn lock(&self) -> Option<File> {
         private_file::lock(&self.path.with_file_name(".auth.yaml.lock")).await
     }
@@ -63,7 +64,7 @@ impl LoginFile {
 }
 
 impl Login {
-    /// The token that it holds; it may be due, or expired.
+    /// Its token, which may be due, or expired.
     pub fn token(&self) -> Option<Token> {
         let expires_at = match self.fields.get("expires_at")? {
             Value::Number(number) => number.as_f64()? as i64,
@@ -82,7 +83,7 @@ impl Login {
     }
 
     /// Puts in what was granted. A refresh token that is not replaced stays valid, and stays.
-    pub fn renew(&mut self, granted: &Granted, token: &Token) {
+    pub fn update(&mut self, granted: &Granted, token: &Token) {
         let texts = [
             ("scope", granted.scope.as_deref()),
             ("token_type", Some(granted.token_type.as_str())),
