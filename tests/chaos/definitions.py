@@ -10,7 +10,7 @@ from tobikodata.scheduler_facades.dagster._sensor import sensor
 
 # Constants of the package, so that ten minutes see what else takes hours.
 sensor.INTERVAL_S = 3
-heartbeat.SIGN_EVERY_S = 3.0
+heartbeat.HEARTBEAT_INTERVAL_S = 3.0
 heartbeat.SILENCE_LIMIT_S = 40.0
 
 defs = SQLMeshEnterpriseDagster(

@@ -23,7 +23,7 @@ from fake_cloud import FakeCloud
 from recorded_cloud import Cloud, model
 from waiting import wait_until
 
-from tobikodata.scheduler_facades.dagster._events.messages import Done, TaskStarted
+from tobikodata.scheduler_facades.dagster._events.messages import RunFinished, TaskStarted
 from tobikodata.scheduler_facades.dagster._launch import subprocess as subprocess_launcher
 from tobikodata.scheduler_facades.dagster._launch.connection import Connection
 
@@ -32,7 +32,7 @@ TIME = "2024-05-01T02:00:00+00:00"
 
 
 class CountingReader(subprocess_launcher.EventReader):
-    """The reader that every job uses. Notes how much later than it was written a message was handed over at most."""
+    """The reader that every job uses. Records the longest delay between writing and handling a message."""
 
     many: int
     latest_s: float
@@ -58,22 +58,22 @@ def counting(executable: str, monkeypatch: pytest.MonkeyPatch) -> type[CountingR
     return CountingReader
 
 
-def tell_test_messages(*arguments: str) -> Iterator[Any]:
-    """Launches the executable as the jobs do, and passes on what comes out at the session's end of the channel."""
+def send_test_messages(*arguments: str) -> Iterator[Any]:
+    """Launches the executable as the jobs do, and yields the events that arrive at the other end of the channel."""
     log = logging.getLogger("channel")
     context = SimpleNamespace(run_id="r", job_name="j", dagster_run=None, log=log)
     connection = Connection.checked("http://cloud.test", None, None, None)
     with subprocess_launcher.SubprocessLauncher().launch(
         connection, ["tell-test-messages", *arguments], context
     ) as launched:
-        while not launched.ended:
-            yield from launched.events()
+        for events in launched.batches():
+            yield from events
 
 
-def check_all_come(events: Iterator[Any], many: int) -> tuple[int, int]:
-    """Each once, in order, and the last word. Returns the sizes of the smallest and the largest.
+def check_all_arrive(events: Iterator[Any], many: int) -> tuple[int, int]:
+    """Each once, in order, and the final message. Returns the sizes of the smallest and the largest.
 
-    Looks at one after the other: Python stops for long to clear up where a hundred thousand are kept.
+    Checks one after the other: to keep a hundred thousand would make Python pause for its garbage collection.
     """
     smallest, largest = 1 << 20, 0
     for number in range(many):
@@ -82,7 +82,7 @@ def check_all_come(events: Iterator[Any], many: int) -> tuple[int, int]:
         assert int(event.node) == number
         size = len(event.link.encode())
         smallest, largest = min(smallest, size), max(largest, size)
-    assert isinstance(next(events), Done)
+    assert isinstance(next(events), RunFinished)
     assert next(events, None) is None
     return smallest, largest
 
@@ -99,7 +99,7 @@ def test_each_message_is_handed_over_once_in_order_within_200_ms(
     latest_ms = []
     for _ in range(3):
         counting.forget()
-        smallest, largest = check_all_come(tell_test_messages(*arguments), many)
+        smallest, largest = check_all_arrive(send_test_messages(*arguments), many)
         assert (counting.many, smallest < 100, largest > 14_000) == (many, True, True)
         assert not caplog.records, caplog.text[:1000]
         latest_ms.append(counting.latest_s * 1000)
@@ -110,13 +110,13 @@ def test_each_message_is_handed_over_once_in_order_within_200_ms(
 
 def test_nothing_is_left_of_a_channel(executable: str) -> None:
     before = threading.active_count()
-    for _ in tell_test_messages("--count=10"):
+    for _ in send_test_messages("--count=10"):
         assert threading.active_count() > before
     assert threading.active_count() == before
 
 
 class Batch:
-    """Collects what remote runs tell, so that it goes to the cloud in one request."""
+    """Collects the events of remote runs, so that they go to the cloud in one request."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -138,13 +138,13 @@ def test_2000_messages_reach_a_real_event_log(cloud: Cloud, load: Any, instance:
     assert result.success, result.run_failure()
     assert set(result.materializations()) == {f"wh/s/{name}" for name in names}
     assert set(result.checks()) == {(f"wh/s/{name}", "not_null") for name in names}
-    assert "2000 events written, 0 left out" in result.log()
+    assert "2000 events written, 0 skipped" in result.log()
     for name in (names[0], names[-1]):
         assert count(instance, f"wh/s/{name}") == 1
         assert check_status(instance, f"wh/s/{name}", "not_null") == "SUCCEEDED"
 
 
-def told_by(cloud: FakeCloud, messages: dict[str, Any], status: str = "failed") -> None:
+def reported_by(cloud: FakeCloud, messages: dict[str, Any], status: str = "failed") -> None:
     """One run in which every node of `messages` failed with its message; None is a success."""
     cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": name} for name in messages]}
     cloud.runs = [
@@ -174,7 +174,7 @@ def test_long_texts_are_cut_at_a_character_and_many_audits_all_come(
         "quotes": "(" + '"' * 500_000 + ")",
         "audited": None,
     }
-    told_by(fake_cloud, messages)
+    reported_by(fake_cloud, messages)
     audits = [{"name": f"audit_{n}", "status": "success" if n else "failed"} for n in range(500)]
     fake_cloud.evaluations[-1]["audits"] = audits
     result = run_job(load(), instance)
@@ -240,40 +240,40 @@ def test_an_executable_that_is_killed_mid_way_fails_the_run(cloud: Cloud, load: 
         result = run_job(load(), instance)
     assert result.status == "FAILURE"
     assert result.steps() == {"wh_s_a": "success", "wh_s_b": "failure"}
-    assert "was ended by SIGKILL" in result.failure("wh_s_b").description
+    assert "was terminated by SIGKILL" in result.failure("wh_s_b").description
     assert "does not show all of it" in result.run_failure()
     assert "SIGKILL" in result.run_failure()
     assert "tobiko/mirror" not in result.tags
 
 
-def stands_in(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts a script in the place of the executable."""
+def replace_executable(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uses a script instead of the executable."""
     path = tmp_path / "tobiko-facade"
     path.write_text(program)
     path.chmod(0o755)
     monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(path))
 
 
-# Runs the executable, and hands on all but its last two messages: `done` and `closed`.
-WITHOUT_LAST_WORD = """#!{python}
+# Runs the executable, and passes on all but its last two messages: `done` and `closed`.
+WITHOUT_FINAL_MESSAGE = """#!{python}
 import os, subprocess, sys
 command = [{executable!r}, *sys.argv[1:]]
 if sys.argv[1] != "mirror":
     os.execv(command[0], command)
-told = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines(keepends=True)
-sys.stdout.buffer.writelines(told[:-2])
+messages = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines(keepends=True)
+sys.stdout.buffer.writelines(messages[:-2])
 """
 
 
-def test_a_mirror_without_a_last_word_fails_the_run(
+def test_a_mirror_without_a_final_message_fails_the_run(
     cloud: Cloud, load: Any, instance: Any, tmp_path: Path, monkeypatch: Any, executable: str
 ) -> None:
     cloud.environment(model("a"))
     run = cloud.run("r1")
     run.evaluated("a")
     run.end()
-    program = WITHOUT_LAST_WORD.format(python=sys.executable, executable=executable)
-    stands_in(program, tmp_path, monkeypatch)
+    program = WITHOUT_FINAL_MESSAGE.format(python=sys.executable, executable=executable)
+    replace_executable(program, tmp_path, monkeypatch)
     result = run_job(load(), instance)
     assert result.status == "FAILURE"
     assert result.steps() == {"wh_s_a": "success"}
@@ -281,14 +281,14 @@ def test_a_mirror_without_a_last_word_fails_the_run(
     assert "tobiko/mirror" not in result.tags
 
 
-# The executable is ended in the middle of a line, and of what belongs to one task.
+# The executable ends in the middle of a line, and of the messages of one task.
 CUT_OFF = """#!{python}
 import os, subprocess, sys
 command = [{executable!r}, *sys.argv[1:]]
 if sys.argv[1] != "mirror":
     os.execv(command[0], command)
-told = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-sys.stdout.buffer.write(told[:told.index(b"report_asset_check") + 30])
+messages = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+sys.stdout.buffer.write(messages[:messages.index(b"report_asset_check") + 30])
 sys.stdout.flush()
 os.abort()
 """
@@ -301,12 +301,12 @@ def test_a_channel_that_ends_in_the_middle_of_a_line_fails_the_run(
     run = cloud.run("r1")
     run.evaluated("a", "not_null")
     run.end()
-    stands_in(CUT_OFF.format(python=sys.executable, executable=executable), tmp_path, monkeypatch)
+    replace_executable(CUT_OFF.format(python=sys.executable, executable=executable), tmp_path, monkeypatch)
     result = run_job(load(), instance)
     assert result.status == "FAILURE"
     assert result.materializations() == {}
     assert "was cut off after" in result.log()
-    assert "was ended by SIGABRT" in result.run_failure()
+    assert "was terminated by SIGABRT" in result.run_failure()
     assert "tobiko/mirror" not in result.tags
 
 
@@ -326,8 +326,8 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 def test_messages_need_no_room_on_a_disk(
     fake_cloud: FakeCloud, load: Any, instance: Any, full_disk: Path, monkeypatch: Any
 ) -> None:
-    """60 messages of 15 KiB are more than there is room for where temporary files are."""
-    told_by(fake_cloud, {f"m{n:03}": "x" * 20_000 for n in range(60)})
+    """60 messages of 15 KiB are more than fits into the folder of temporary files."""
+    reported_by(fake_cloud, {f"m{n:03}": "x" * 20_000 for n in range(60)})
     monkeypatch.setattr(tempfile, "tempdir", str(full_disk))
     result = run_job(load(), instance)
     assert len(result.steps()) == 60
@@ -338,8 +338,8 @@ def test_messages_need_no_room_on_a_disk(
 def test_a_disk_without_any_room_fails_the_run(
     fake_cloud: FakeCloud, load: Any, instance: Any, full_disk: Path, monkeypatch: Any
 ) -> None:
-    """What the executable is told of the run is a file."""
-    told_by(fake_cloud, {"a": None}, status="success")
+    """The Pipes context is a file."""
+    reported_by(fake_cloud, {"a": None}, status="success")
     definitions = load()
     with (full_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while filler.write(b"x" * 4096):

@@ -1,4 +1,4 @@
-"""From Pipes messages to pieces."""
+"""From Pipes messages to events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import scripted_messages as s
 
 from tobikodata.scheduler_facades.dagster._events.messages import (
     Assembler,
-    Done,
-    Piece,
+    PipesMessage,
     RemoteRun,
-    Standard,
+    RunFinished,
+    TaskResult,
     TaskStarted,
     Unreadable,
     asset_key,
@@ -26,9 +26,9 @@ def feed(*steps: Any) -> list[Any]:
     return [event for step in steps for event in assembler.feed(step["send"])]
 
 
-def test_a_piece_holds_what_came_before_its_closing_message() -> None:
+def test_a_result_holds_what_was_sent_before_its_closing_message() -> None:
     first, second = feed(*s.success("a", "e1", 5.0, checks=("x", "y")), *s.success("b", "e2", 6.0))
-    assert isinstance(first, Piece)
+    assert isinstance(first, TaskResult)
     assert [m.key.path for m in first.materializations] == [["wh", "s", "a"]]
     assert [c.key.name for c in first.checks] == ["x", "y"]
     assert (first.materializations[0].evaluation_id, first.materializations[0].timestamp) == ("e1", 5.0)
@@ -38,19 +38,19 @@ def test_a_piece_holds_what_came_before_its_closing_message() -> None:
 
 def test_custom_messages_are_read() -> None:
     events = feed(s.OPENED, s.run("r9"), s.started("a"), s.done("gave_up", "no network", "r9"), s.CLOSED)
-    assert [type(event) for event in events] == [Standard, RemoteRun, TaskStarted, Done, Standard]
-    assert not events[3].told_all
+    assert [type(event) for event in events] == [PipesMessage, RemoteRun, TaskStarted, RunFinished, PipesMessage]
+    assert not events[3].is_complete
 
 
 def test_a_message_that_did_not_arrive_is_missed() -> None:
-    """The last word says how many there were between `opened` and itself."""
+    """The last message says how many there were between `opened` and itself."""
     steps = [s.OPENED, s.run(), s.send("log", message="m", level="INFO"), *s.success("a", checks=("x",))]
     last = s.done()
     last["send"]["params"]["payload"]["messages"] = len(steps) - 1
-    assert feed(*steps, last)[-1].told_all
+    assert feed(*steps, last)[-1].is_complete
     for lost in range(1, len(steps)):
         done = feed(*steps[:lost], *steps[lost + 1 :], last)[-1]
-        assert not done.told_all
+        assert not done.is_complete
         assert done.reason == f"{len(steps) - 1} messages were sent and {len(steps) - 2} arrived"
 
 
@@ -69,16 +69,16 @@ def test_a_message_that_did_not_arrive_is_missed() -> None:
         },
     ],
 )
-def test_what_cannot_be_understood_says_so(message: Any) -> None:
+def test_an_unreadable_message_is_reported_as_such(message: Any) -> None:
     (event,) = Assembler().feed(message)
     assert isinstance(event, Unreadable)
 
 
-def test_a_piece_that_is_not_whole_is_told_and_warned_of() -> None:
-    warning, piece = feed(s.task("a", "success", materialized=1, checks=2))
+def test_an_incomplete_result_is_reported_with_a_warning() -> None:
+    warning, result = feed(s.task("a", "success", materialized=1, checks=2))
     assert isinstance(warning, Unreadable)
-    assert "1 materializations and 2 checks were announced, 0 and 0 came" in warning.why
-    assert isinstance(piece, Piece)
+    assert "1 materializations and 2 checks were announced, 0 and 0 arrived" in warning.why
+    assert isinstance(result, TaskResult)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The reader of the Pipes channel loses nothing, doubles nothing, and keeps the order."""
+"""The reader of the Pipes channel loses nothing, duplicates nothing and keeps the order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tobikodata.scheduler_facades.dagster._events.reader import EventReader
 
 
 class Counting(EventReader):
-    """Counts the messages. Notes by how much one came later than it was written."""
+    """Records the messages, and the longest delay between writing and handling one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def test_100_000_messages_in_bursts_arrive_once_and_in_order() -> None:
     assert not reader.printed, reader.printed[:200]
 
 
-def test_each_message_that_comes_in_pieces_is_handed_over_within_200_ms() -> None:
+def test_each_message_that_arrives_in_parts_is_handled_within_200_ms() -> None:
     dice = random.Random(8)
     reader = Counting()
     with channel(reader) as pipe:
@@ -104,7 +104,7 @@ def test_half_a_line_waits_for_its_rest() -> None:
     assert reader.numbers == [1]
 
 
-def test_a_line_that_cannot_be_read_is_told_and_the_next_ones_come() -> None:
+def test_an_unreadable_line_is_reported_and_the_next_ones_are_read() -> None:
     reader = Counting()
     with channel(reader) as pipe:
         write(pipe, line(1, 100) + b'["__dagster_pipes_version"]\n' + b'\xff"__dagster_pipes_version"\xfe\n')
@@ -116,7 +116,7 @@ def test_a_line_that_cannot_be_read_is_told_and_the_next_ones_come() -> None:
     assert "was cut off" in unreadable[-1]
 
 
-def test_what_else_is_printed_is_handed_on() -> None:
+def test_other_output_is_forwarded() -> None:
     reader = Counting()
     with channel(reader) as pipe:
         write(

@@ -279,8 +279,8 @@ def test_bad_arguments_get_one_sentence(arguments: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda _: None, "is no executable file"),
-        (lambda path: path.write_text("not executable"), "is no executable file"),
+        (lambda _: None, "is not an executable file"),
+        (lambda path: path.write_text("not executable"), "is not an executable file"),
         (
             lambda path: (path.write_bytes(b"\x7fELF nonsense"), path.chmod(0o755)),
             "built for another platform",

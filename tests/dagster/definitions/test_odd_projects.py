@@ -176,7 +176,7 @@ def check_told(result: Result, definitions: dg.Definitions, nodes: Nodes, run_id
     assert result.success, result.run_failure()
     log = result.log()
     assert "not understood" not in log
-    assert "told on the run" not in log
+    assert "reported on the run" not in log
     repository = definitions.get_repository_def()
     declared = {key for key in repository.asset_graph.get_all_asset_keys() if key in _specs(definitions)}
     told = [

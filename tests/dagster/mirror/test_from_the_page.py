@@ -1,4 +1,4 @@
-"""What a person does on Dagster's pages: launch, terminate, re-execute. Asked as the pages ask; run workers of their own."""
+"""What a person does on Dagster's pages: launch, terminate, re-execute. With the pages' queries and real run workers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def launched(answer: dict[str, Any]) -> str:
-    (told,) = answer.values()
-    assert told["__typename"] == "LaunchRunSuccess", told
-    run_id: str = told["run"]["runId"]
+    (outcome,) = answer.values()
+    assert outcome["__typename"] == "LaunchRunSuccess", outcome
+    run_id: str = outcome["run"]["runId"]
     return run_id
 
 
@@ -82,7 +82,7 @@ def test_a_mirror_is_launched_terminated_and_re_executed(cloud: Cloud, instance:
         assert "cancelled" in first.failure("wh_s_b").description
         assert "tobiko/mirror" not in first.tags
 
-        # The remote run has gone on untouched; a newer one is not what is asked for.
+        # The remote run has continued untouched; a newer one is not what was requested.
         run.ended("b")
         run.evaluated("c", status="failed", message="boom")
         run.end("failed", "1 model failed")

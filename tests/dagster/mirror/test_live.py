@@ -1,4 +1,4 @@
-"""A run that is watched while it goes on, and one with many tasks."""
+"""A run that is mirrored while it is in progress, and one with many tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_30_tasks_in_waves_start_and_end_with_their_remote_tasks(
     """Roots: a seed, an external model and one that is not due. Two tasks fail.
 
     The scheduler ends a wave's tasks only when Dagster shows their steps as started, and begins the next wave
-    only when it shows them as ended: a mirror that waits for the end of the run would stand still here.
+    only when it shows them as ended: a mirror that waits for the end of the run would hang here.
     """
     monkeypatch.setenv("TOBIKO_FACADE_POLL_INTERVAL_S", str(POLL_S))
     waves = [[f"w{wave}_{n}" for n in range(9)] for wave in range(3)]
@@ -45,12 +45,12 @@ def test_30_tasks_in_waves_start_and_end_with_their_remote_tasks(
 
     def scheduler() -> None:
         for wave in waves:
-            going = [name for name in wave if name not in below]
-            steps = {f"wh_s_{name}" for name in going}
-            for name in going:
+            reachable = [name for name in wave if name not in below]
+            steps = {f"wh_s_{name}" for name in reachable}
+            for name in reachable:
                 run.started(name)
             wait_until(lambda steps=steps: steps <= steps_with(instance, "STEP_START"))
-            for name in going:
+            for name in reachable:
                 run.ended(name, "failed" if name in failing else "success", failing.get(name))
                 ended_at[name] = time.time()
             wait_until(lambda steps=steps: steps <= steps_with(instance, "STEP_SUCCESS", "STEP_FAILURE"))
@@ -93,7 +93,7 @@ def test_the_number_of_requests_does_not_depend_on_the_number_of_tasks(cloud: Cl
             run.evaluated(f"m{n}")
         run.end()
         result = run_job(load(), instance, **{"tobiko/run_id": f"r{count}"})
-        found = re.search(rf"Told of {count} tasks with (\d+) requests", result.log())
+        found = re.search(rf"{count} tasks were reported with (\d+) requests", result.log())
         assert found, result.log()
         requests.append(int(found.group(1)))
     assert requests[0] == requests[1]

@@ -1,4 +1,4 @@
-"""The mirror against a scripted channel: orders and breaks that the real executable never brings."""
+"""The mirror against a scripted channel: orders and failures that the real executable never produces."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_a_step_starts_and_ends_when_its_task_does(
         )
     )
 
-    def look() -> None:
+    def watch() -> None:
         wait_until(lambda: _shown(instance, "STEP_START", "wh_s_b"))
         time.sleep(0.5)
         (tmp_path / "seen").touch()
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=watch)
     thread.start()
     result = run_job(definitions(CHAIN), instance)
     thread.join()
@@ -56,20 +56,20 @@ def test_a_step_starts_and_ends_when_its_task_does(
 def test_a_verdict_ends_its_step_while_the_run_goes_on(
     definitions: Any, script: Any, instance: Any, tmp_path: Path
 ) -> None:
-    """The rest is told only when the first step is seen to have ended."""
+    """The rest is reported only when Dagster shows the first step as ended."""
     seen = tmp_path / "seen"
     script(mirror=s.whole(s.success("a"), {"wait_for": str(seen)}, s.success("b"), s.success("c"), s.done()))
     defs = definitions(CHAIN)
     ended: list[bool] = []
 
-    def look() -> None:
+    def watch() -> None:
         try:
             wait_until(lambda: _shown(instance, "STEP_SUCCESS", "wh_s_a"))
             ended.append(True)
         finally:
             seen.touch()
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=watch)
     thread.start()
     assert run_job(defs, instance).success
     thread.join()
@@ -116,7 +116,9 @@ def test_a_failure_carries_message_and_links(definitions: Any, script: Any, inst
     assert result.tags["tobiko/mirror"] == "complete"
 
 
-def test_what_was_evaluated_below_a_failure_is_told_on_the_run(definitions: Any, script: Any, instance: Any) -> None:
+def test_what_was_evaluated_below_a_failure_is_reported_on_the_run(
+    definitions: Any, script: Any, instance: Any
+) -> None:
     manifest = s.manifest(s.node("a"), s.node("b", "a"), s.node("c", "b", checks=("not_null",)))
     script(
         mirror=s.whole(
@@ -131,7 +133,7 @@ def test_what_was_evaluated_below_a_failure_is_told_on_the_run(definitions: Any,
     assert result.steps() == {"wh_s_a": "failure"}
     assert set(result.materializations()) == {"wh/s/b", "wh/s/c"}
     assert check_status(instance, "wh/s/c", "not_null") == "SUCCEEDED"
-    assert "told on the run, since its step is not executed" in result.log()
+    assert "reported on the run, since its step is not executed" in result.log()
 
 
 def test_a_node_that_the_job_does_not_know_is_told_on_the_run(definitions: Any, script: Any, instance: Any) -> None:
@@ -178,12 +180,12 @@ def test_a_skipped_task_is_a_skipped_step(definitions: Any, script: Any, instanc
     assert result.tags["tobiko/mirror"] == "complete"
 
 
-def test_tasks_without_a_word_end_as_the_remote_run_did(definitions: Any, script: Any, instance: Any) -> None:
+def test_tasks_without_a_result_end_as_the_remote_run_did(definitions: Any, script: Any, instance: Any) -> None:
     script(mirror=s.whole(s.success("a"), s.done()))
     result = run_job(definitions(CHAIN), instance)
     assert result.success
     assert result.steps() == {"wh_s_a": "success", "wh_s_b": "success", "wh_s_c": "success"}
-    assert "without a word on this task" in result.log("wh_s_c")
+    assert "without a result for this task" in result.log("wh_s_c")
 
     script(mirror=s.whole(s.success("a", "e2", 2000.0), s.done("failure", "crashed")))
     result = run_job(definitions(CHAIN), instance)
@@ -204,7 +206,7 @@ def test_an_environment_without_models_has_a_job_that_mirrors(definitions: Any, 
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "message"),
     [
         ([{"stderr": "panicked at watcher.rs"}, {"exit": 101}], "panicked at watcher.rs"),
         ([{"stderr": "error: the cloud is gone"}, {"exit": 3}], "the cloud is gone"),
@@ -213,14 +215,14 @@ def test_an_environment_without_models_has_a_job_that_mirrors(definitions: Any, 
     ],
 )
 def test_a_channel_that_breaks_fails_the_run(
-    definitions: Any, script: Any, instance: Any, end: list[Any], said: str
+    definitions: Any, script: Any, instance: Any, end: list[Any], message: str
 ) -> None:
     script(mirror=[s.OPENED, s.run(), *s.success("a"), s.started("b"), *end])
     result = run_job(definitions(CHAIN), instance)
     assert result.status == "FAILURE"
     assert result.steps() == {"wh_s_a": "success", "wh_s_b": "failure"}
-    assert said in result.run_failure()
-    assert said in result.failure("wh_s_b").description
+    assert message in result.run_failure()
+    assert message in result.failure("wh_s_b").description
     assert "tobiko/mirror" not in result.tags
 
 
@@ -306,24 +308,24 @@ def test_cancelled_fails_open_steps_and_ends_the_executable(
         ]
     )
     defs = definitions(CHAIN)
-    asked_at: list[float] = []
+    cancelled_at: list[float] = []
 
     def cancel() -> None:
         wait_until(lambda: _shown(instance, "STEP_START", "wh_s_b"))
         instance.report_run_canceling(instance.get_runs()[0])
-        asked_at.append(time.monotonic())
+        cancelled_at.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
     canceller = threading.Thread(target=cancel)
     canceller.start()
     result = run_job(defs, instance)
-    took_s = time.monotonic() - asked_at[0]
+    took_s = time.monotonic() - cancelled_at[0]
     canceller.join()
     assert result.status == "CANCELED"
     assert result.steps() == {"wh_s_a": "success", "wh_s_b": "failure"}
     assert "cancelled" in result.failure("wh_s_b").description
     assert not _lives(_pid(script))
-    # SIGINT is enough, unless the executable does not heed it: then SIGKILL after 5 s.
+    # SIGINT is enough, unless the executable ignores it: then SIGKILL after 5 s.
     assert (took_s >= 5) is stubborn, took_s
     assert "tobiko/mirror" not in result.tags
 
@@ -338,7 +340,7 @@ def test_older_events_never_replace_newer_ones(definitions: Any, script: Any, in
     assert result.success
     assert result.materializations() == {}
     assert result.checks() == {}
-    assert "is not written: a newer one" in result.log("wh_s_a")
+    assert "is not written: Dagster has a newer one" in result.log("wh_s_a")
     assert (latest(instance, "wh/s/a") or {})["Tobiko Cloud Execution Id"] == "new"
 
 
@@ -349,7 +351,7 @@ def test_an_evaluation_that_dagster_has_is_not_written_twice(definitions: Any, s
     assert run_job(defs, instance).success
     result = run_job(defs, instance)
     assert result.success
-    assert "is in Dagster already" in result.log("wh_s_a")
+    assert "is already in Dagster" in result.log("wh_s_a")
     assert count(instance, "wh/s/a") == 1
 
 
@@ -398,22 +400,22 @@ def test_which_remote_run_is_mirrored(definitions: Any, script: Any, instance: A
     script(mirror=s.whole(s.success("a"), s.done()))
     defs = definitions(s.manifest(s.node("a")))
 
-    def asked_for(**arguments: Any) -> str:
+    def requested(**arguments: Any) -> str:
         run_job(defs, instance, **arguments)
         return next(a for a in script.calls("mirror")[-1]["argv"] if a.startswith(("--run-id", "--newest")))
 
-    assert asked_for(config={"run_id": "by-config"}) == "--run-id=by-config"
-    assert asked_for(**{"tobiko/run_id": "by-tag"}) == "--run-id=by-tag"
-    assert asked_for(**{"dagster/run_key": "by-key"}) == "--run-id=by-key"
-    assert asked_for(**{"dagster/run_key": "by-key#2"}) == "--run-id=by-key"
+    assert requested(config={"run_id": "by-config"}) == "--run-id=by-config"
+    assert requested(**{"tobiko/run_id": "by-tag"}) == "--run-id=by-tag"
+    assert requested(**{"dagster/run_key": "by-key"}) == "--run-id=by-key"
+    assert requested(**{"dagster/run_key": "by-key#2"}) == "--run-id=by-key"
     before = time.time()
-    seconds = float(asked_for().removeprefix("--newest-before="))
+    seconds = float(requested().removeprefix("--newest-before="))
     assert before - 0.001 <= seconds <= time.time() + 1, (
         "a remote run that was there when it was launched is not passed over"
     )
 
 
-def test_under_another_executor_each_op_tells_its_own_truth(definitions: Any, script: Any, instance: Any) -> None:
+def test_under_another_executor_each_op_reports_its_own_task(definitions: Any, script: Any, instance: Any) -> None:
     manifest = s.manifest(s.node("a", checks=("not_null",)))
     defs = definitions(manifest)
     script(mirror=s.whole(s.started("a"), s.success("a", checks=("not_null",)), s.done()))

@@ -1,4 +1,4 @@
-"""A mirror while the cloud is away, or answers badly: it loses nothing, and gives up when it was told to."""
+"""A mirror while the cloud is away or answers with errors: it loses nothing, and gives up at its limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mirror(cloud: ScriptedCloud, load: Any, instance: Any) -> Callable[[str], Re
     return lambda run_id: run_job(defs, instance, **{"tobiko/run_id": run_id})
 
 
-def told_all(result: Result, truth: dict[str, Any]) -> None:
+def check_complete(result: Result, truth: dict[str, Any]) -> None:
     """Each evaluation is in Dagster as it ended, once."""
     well = {one["evaluation_id"] for one in truth["evaluations"] if one["status"] == "success"}
     materialized = [metadata["Tobiko Cloud Execution Id"] for metadata in result.materializations().values()]
@@ -62,10 +62,10 @@ def test_a_mirror_survives_an_outage_and_loses_nothing(
     monkeypatch.setenv("TOBIKO_FACADE_REQUEST_LIMIT_S", "0.5")
     run_id = cloud.run(task_s=0.3, nodes={FAILING: "failed"})
     cloud.settled()
-    # It begins when the mirror is on its way, and outlasts the run.
+    # It begins after the start of the mirror, and outlasts the run.
     cloud.fault(fault, from_s=0.5, to_s=3.5)
     result = mirror(run_id)
-    told_all(result, cloud.truth(run_id))
+    check_complete(result, cloud.truth(run_id))
     assert "asking again for up to" in result.log()
     assert "the cloud answers again" in result.log()
 
@@ -78,7 +78,7 @@ def test_a_mirror_that_waits_too_long_gives_up_and_says_so(cloud: ScriptedCloud,
     cloud.fault("refuse", from_s=0.5, to_s=60)
     result = mirror(run_id)
     assert result.status == "FAILURE"
-    assert "not all could be told" in result.run_failure()
+    assert "not everything could be reported" in result.run_failure()
     assert "connection refused" in result.run_failure()
     assert "tobiko/mirror" not in result.tags
 
@@ -100,7 +100,7 @@ def test_faults_all_the_time_lose_nothing(cloud: ScriptedCloud, mirror: Any, ins
     run_id = cloud.run(task_s=[0.2, 0.6], nodes={FAILING: "failed"})
     cloud.settled()
     result = mirror(run_id)
-    told_all(result, cloud.truth(run_id))
+    check_complete(result, cloud.truth(run_id))
     assert sum(rule["done"] for rule in cloud.state()["faults"]) >= 3
     assert check_status(instance, "lake/layer_1/model_01", "audit_1") == "SUCCEEDED"
 
@@ -124,9 +124,9 @@ def test_a_person_at_a_terminal_sees_the_same_run_to_its_end(
     argv = [executable, "mirror", f"--run-id={run_id}"]
     done = subprocess.run(argv, env=dict(os.environ), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 6, done.stderr
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     for evaluation in cloud.truth(run_id)["evaluations"]:
-        assert evaluation["node_name"].replace('"', "") in said.replace('"', ""), said
+        assert evaluation["node_name"].replace('"', "") in output.replace('"', ""), output
 
 
 def test_a_remote_run_that_never_ends_is_followed_until_it_is_ended(cloud: ScriptedCloud, mirror: Any) -> None:

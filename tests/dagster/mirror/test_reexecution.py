@@ -71,7 +71,7 @@ def test_re_executed_whole_it_repeats_the_outcomes_and_no_event(cloud: Cloud, lo
     assert count(instance, "wh/s/a") == 1
 
 
-def test_what_the_first_attempt_did_not_tell_is_told_by_the_second(
+def test_what_the_first_attempt_did_not_report_is_reported_by_the_second(
     definitions: Any, script: Any, instance: Any
 ) -> None:
     manifest = s.manifest(s.node("a"), s.node("b"))
@@ -85,7 +85,7 @@ def test_what_the_first_attempt_did_not_tell_is_told_by_the_second(
     assert set(again.materializations()) == {"wh/s/b"}
 
 
-def test_an_event_is_not_repeated_though_another_came_in_between(definitions: Any, script: Any, instance: Any) -> None:
+def test_an_event_is_not_repeated_after_another_in_between(definitions: Any, script: Any, instance: Any) -> None:
     """The root's event is not the latest any more, and has the same timestamp: still not repeated."""
     defs = definitions(s.manifest(s.node("a"), s.node("b")))
     script(mirror=s.whole(s.success("a", "e1", 1000.0), s.task("b", "failure", reason="x"), s.done("failure")))
@@ -98,8 +98,8 @@ def test_an_event_is_not_repeated_though_another_came_in_between(definitions: An
     assert "reported by an earlier attempt" in again.log("wh_s_a")
 
 
-def test_two_mirrors_of_one_run_both_tell_the_truth(cloud: Cloud, load: Any, instance: Any, tmp_path: Path) -> None:
-    """At once, both may write an event; afterwards, it is there already."""
+def test_two_mirrors_of_one_run_both_report_the_truth(cloud: Cloud, load: Any, instance: Any, tmp_path: Path) -> None:
+    """At the same time, both may write an event; later, it is already there."""
     cloud.environment(model("a"), model("b"))
     run = cloud.run("r1")
     run.evaluated("a")
@@ -130,7 +130,7 @@ def test_two_mirrors_of_one_run_both_tell_the_truth(cloud: Cloud, load: Any, ins
     assert here.success
     assert there.success
     assert here.steps() == there.steps() == {"wh_s_a": "success", "wh_s_b": "success"}
-    assert count(instance, "wh/s/a") == 1  # the first had told it when the second began
+    assert count(instance, "wh/s/a") == 1  # the first had reported it when the second began
     assert 1 <= count(instance, "wh/s/b") <= 2
 
 

@@ -1,8 +1,8 @@
-"""Stands in for a cluster: the calls of the Kubernetes API that the client makes, with pods as local processes.
+"""A stand-in for a cluster: the calls of the Kubernetes API that the client makes, with pods as local processes.
 
     python api_server.py --kubeconfig FILE --image NAME=FOLDER...
 
-What it says, it says as a real API server does: the statuses, the events, the refusals, the log's stamps.
+Its answers are those of a real API server: the statuses, the events, the errors, the timestamps of the log.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from kubelet import Pod, now
 TOKEN = "the-run-workers-token"
 SUBJECT = "system:serviceaccount:dagster:run-worker"
 EXAMPLES = Path(__file__).parents[3] / "examples" / "kubernetes"
-# What the run worker may do is what the example's Role says: with less, tests fail.
+# The run worker has the permissions of the example's Role: with fewer, tests fail.
 (_role, _) = yaml.safe_load_all((EXAMPLES / "rbac.yaml").read_text())
 ROLE = {(verb, resource) for rule in _role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
 TESTERS = {("create", "secrets"), ("delete", "secrets"), ("create", "pods/eviction")}
 
 
 class ApiServer:
-    """The cluster's state, and what is wrong with it."""
+    """The state of the cluster, and its faults."""
 
     def __init__(self, images: dict[str, Path]) -> None:
         self.images = images
@@ -41,11 +41,11 @@ class ApiServer:
         self.secrets: dict[tuple[str, str], dict[str, str]] = {}
         self.namespaces = {"dagster", "default"}
         self.forbidden: set[tuple[str, str]] = set()
-        # The next streams of logs are reset, one after so many bytes each, wherever that is.
+        # The next log streams are reset, each after that many bytes.
         self.cuts: list[int] = []
-        # The next ones after these stand still there, without a word.
+        # The next ones after these stall there.
         self.stalls: list[int] = []
-        # So many of the next requests are answered like that.
+        # The statuses with which the next requests are answered.
         self.outage: list[int] = []
         self.requests: list[str] = []
         self.created: list[dict[str, Any]] = []

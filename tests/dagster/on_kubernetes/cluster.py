@@ -1,8 +1,8 @@
-"""A cluster, as tests ask for it: the stand-in, or a real one that KUBECONFIG_TEST names.
+"""The cluster of the tests: a stand-in, or the real one that KUBECONFIG_TEST names.
 
-A real one needs KUBERNETES_TEST_IMAGE, pullable there; KUBERNETES_TEST_HOST, the address of this machine that its pods
-can reach; and a namespace, KUBERNETES_TEST_NAMESPACE, default `dagster`, in which these tests make and delete pods and
-Secrets.
+A real one needs KUBERNETES_TEST_IMAGE, which it can pull; KUBERNETES_TEST_HOST, the address of this machine that its
+pods can reach; and a namespace, KUBERNETES_TEST_NAMESPACE, default `dagster`, in which these tests create and delete
+pods and Secrets.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Cluster:
         ]
 
     def running_pod(self) -> Any:
-        """The only one, as soon as it runs and has told something."""
+        """The only pod, as soon as it runs and has logged something."""
 
         def running() -> Any:
             for pod in self.pods():

@@ -30,7 +30,7 @@ def cluster(executable: str, tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def stand_in(cluster: Cluster) -> ApiServer:
-    """For what a real cluster does not do to order."""
+    """For what a real cluster does not do on request."""
     if cluster.stand_in is None:
         pytest.skip("only with the cluster that stands in")
     return cluster.stand_in
@@ -38,7 +38,7 @@ def stand_in(cluster: Cluster) -> ApiServer:
 
 @pytest.fixture
 def kube_cloud(locked_cloud: Cloud, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """A cloud that wants an OAuth client, which the cluster's Secret holds."""
+    """A cloud that requires an OAuth client, which the cluster's Secret holds."""
     cluster.secret(TCLOUD_CLIENT_ID=CLIENT_ID, TCLOUD_CLIENT_SECRET=CLIENT_SECRET)
     return locked_cloud
 

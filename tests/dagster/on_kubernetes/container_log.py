@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import IO
 
-# containerd cuts longer lines into pieces, each an entry of its own.
+# containerd splits longer lines into several entries.
 LONGEST_ENTRY = 16 * 1024
 
 
@@ -19,7 +19,7 @@ class ContainerLog:
         self._ended = False
 
     def copy(self, source: IO[bytes], stamp: object) -> None:
-        """Takes what a process writes to one of its streams, until it ends."""
+        """Records what a process writes to one of its streams, until it ends."""
         with source:
             for line in iter(lambda: source.readline(LONGEST_ENTRY), b""):
                 ends = line.endswith(b"\n")

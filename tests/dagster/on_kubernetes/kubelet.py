@@ -1,4 +1,4 @@
-"""A pod as a local process: as user, process 1 and with the environment that its spec asks for."""
+"""A pod as a local process: with the user, the environment and the process id 1 that its spec says."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Pod:
             threading.Thread(target=self._end, daemon=True).start()
 
     def evict_by_api(self) -> None:
-        """As `kubectl drain` does it."""
+        """As `kubectl drain` does."""
         self._disruption = ("EvictionByEvictionAPI", "Eviction API: evicting")
         self.delete()
 
     def evict(self) -> None:
-        """As a kubelet does it whose node runs out of memory."""
+        """As a kubelet does whose node runs out of memory."""
         message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 91Mi."
         self._phase_reason = ("Evicted", message)
         self._events.append(("Warning", "Evicted", message))
@@ -152,9 +152,9 @@ class Pod:
 
     def _back_off(self) -> None:
         image = self._spec["image"]
-        told = f'failed to resolve reference "{image}": {image}: not found'
-        self.waiting_reason, self._waiting_message = "ErrImagePull", told
-        self._events.append(("Warning", "Failed", f'Failed to pull image "{image}": {told}'))
+        message = f'failed to resolve reference "{image}": {image}: not found'
+        self.waiting_reason, self._waiting_message = "ErrImagePull", message
+        self._events.append(("Warning", "Failed", f'Failed to pull image "{image}": {message}'))
         time.sleep(BACK_OFF_S)
         self.waiting_reason, self._waiting_message = "ImagePullBackOff", f'Back-off pulling image "{image}"'
         time.sleep(BACK_OFF_S)
@@ -202,7 +202,7 @@ class Pod:
         code = process.wait()
         for copy in copies:
             copy.join()
-        # `unshare` has a way of its own to tell that its child was killed.
+        # `unshare` reports the death of its child in its own way.
         code = 137 if self._killed else 128 - code if code < 0 else code
         reason = "OOMKilled" if self._oom else "Completed" if code == 0 else "Error"
         self._terminated = {"exitCode": code, "reason": reason}
@@ -263,7 +263,7 @@ def _inner(unshare: subprocess.Popen[bytes]) -> int:
 
 @functools.cache
 def may_unshare(what: str) -> bool:
-    """Whether this process may give others a world of their own: root can, where a container does not forbid it."""
+    """Whether this process may create namespaces: root may, unless a container forbids it."""
     if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("setpriv"):
         return False
     return subprocess.run(["unshare", what, "--fork", "true"], capture_output=True, check=False).returncode == 0

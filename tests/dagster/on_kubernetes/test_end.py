@@ -1,4 +1,4 @@
-"""No pod outlives its use: cancelled runs, killed workers, signals."""
+"""No pod outlives its job: cancelled runs, killed workers, signals."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from waiting import wait_until
 
 
 @pytest.fixture
-def run_that_goes_on(kube_cloud: Cloud) -> Any:
+def run_in_progress(kube_cloud: Cloud) -> Any:
     kube_cloud.environment(model("a"))
     run = kube_cloud.run("r1")
     run.started("a")
     return run
 
 
-@pytest.mark.usefixtures("run_that_goes_on")
+@pytest.mark.usefixtures("run_in_progress")
 def test_terminated_in_dagster_deletes_the_pod_within_10_s(cluster: Cluster, load_on: Any, instance: Any) -> None:
     asked: list[float] = []
     gone: list[float] = []
@@ -51,7 +51,7 @@ def test_terminated_in_dagster_deletes_the_pod_within_10_s(cluster: Cluster, loa
     assert gone[0] - asked[0] < 10
 
 
-@pytest.mark.usefixtures("run_that_goes_on")
+@pytest.mark.usefixtures("run_in_progress")
 def test_sigterm_ends_the_executable_at_once_as_process_1(
     cluster: Cluster, stand_in: ApiServer, load_on: Any, instance: Any
 ) -> None:
@@ -76,7 +76,7 @@ def test_sigterm_ends_the_executable_at_once_as_process_1(
     result = run_job(load_on(), instance)
     thread.join()
     assert took[0] < 1
-    assert "not all could be told: interrupted" in result.run_failure()
+    assert "not everything could be reported: interrupted" in result.run_failure()
 
 
 WORKER = """
@@ -100,9 +100,9 @@ with dg.DagsterInstance.get() as instance:
 
 @pytest.mark.parametrize(("deadline_s", "remote_run_ends"), [(3600, True), (5, False)])
 def test_a_worker_that_is_killed_leaves_a_pod_that_ends_by_itself(
-    run_that_goes_on: Any, cluster: Cluster, load_on: Any, deadline_s: int, remote_run_ends: bool
+    run_in_progress: Any, cluster: Cluster, load_on: Any, deadline_s: int, remote_run_ends: bool
 ) -> None:
-    """When the remote run ends, at the latest when the pod's time is over. The next launch clears it away."""
+    """When the remote run ends, or at the latest at the pod's deadline. The next launch deletes it."""
     environ = {
         **os.environ,
         "IMAGE": cluster.image,
@@ -117,8 +117,8 @@ def test_a_worker_that_is_killed_leaves_a_pod_that_ends_by_itself(
         worker.kill()
         worker.wait()
     if remote_run_ends:
-        run_that_goes_on.ended("a")
-        run_that_goes_on.end()
+        run_in_progress.ended("a")
+        run_in_progress.end()
     wait_until(lambda: _phase(cluster, name) in ("Succeeded", "Failed"))
 
     with dg.DagsterInstance.get() as instance:

@@ -1,4 +1,4 @@
-"""When a pod does not do its work, the error names the cause, within a minute."""
+"""When a pod cannot do its work, the error names the cause within a minute."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import pytest
 from api_server import ApiServer
 from cluster import Cluster
 from dagster_runs import SYNC, Result, run_job
-from recorded_cloud import Cloud, model
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
+from waiting import wait_until
 
-from tobikodata.scheduler_facades.dagster._kubernetes import pod_client
+from tobikodata.scheduler_facades.dagster._kubernetes import pod_watch
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pod_client.STUCK_LIMIT_S + 2 * pod_client.LONGEST_LOOK_INTERVAL_BEFORE_START_S < 60
-    monkeypatch.setattr(pod_client, "STUCK_LIMIT_S", 1.5)
+    assert pod_watch.STUCK_LIMIT_S + 2 * pod_watch.MAX_POLL_INTERVAL_BEFORE_START_S < 60
+    monkeypatch.setattr(pod_watch, "STUCK_LIMIT_S", 1.5)
 
 
 @pytest.fixture
 def project(kube_cloud: Cloud) -> Cloud:
-    """A run that goes on: a mirror of it does not end by itself."""
+    """A run in progress: a mirror of it does not end by itself."""
     kube_cloud.environment(model("a"))
     kube_cloud.run("r1").started("a")
     return kube_cloud
@@ -41,7 +42,7 @@ def meanwhile(work: Callable[[], Any]) -> Iterator[None]:
 
 
 def why(result: Result) -> str:
-    """All that the run tells of its failure."""
+    """Everything that the run shows of its failure."""
     assert result.status == "FAILURE"
     errors = [entry.dagster_event.step_failure_data.error for entry in result.events("STEP_FAILURE")]
     return " ".join([result.run_failure(), result.log(), *(str(error.to_string()) for error in errors if error)])
@@ -65,13 +66,10 @@ def test_a_missing_secret(load_on: Any, instance: Any, cluster: Cluster) -> None
 
 
 @pytest.mark.usefixtures("project")
-def test_a_secret_that_comes_in_time_is_waited_for(
+def test_a_secret_that_is_created_in_time_is_waited_for(
     project: Cloud, load_on: Any, instance: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorded_cloud import CLIENT_ID, CLIENT_SECRET
-    from waiting import wait_until
-
-    monkeypatch.setattr(pod_client, "STUCK_LIMIT_S", 20)
+    monkeypatch.setattr(pod_watch, "STUCK_LIMIT_S", 20)
     cluster.no_secret()
 
     def later() -> None:
@@ -87,17 +85,17 @@ def test_a_secret_that_comes_in_time_is_waited_for(
     ("verb", "resource"), [("create", "pods"), ("list", "pods"), ("get", "pods/log")], ids="{0[0]} {0[1]}".format
 )
 @pytest.mark.usefixtures("project")
-def test_a_right_that_is_missing(stand_in: ApiServer, load_on: Any, instance: Any, verb: str, resource: str) -> None:
+def test_a_missing_permission(stand_in: ApiServer, load_on: Any, instance: Any, verb: str, resource: str) -> None:
     stand_in.forbidden.add((verb, resource))
     result = run_job(load_on(), instance)
     assert f'cannot {verb} resource "{resource}"' in why(result)
     assert 'in the namespace "dagster"' in why(result)
     assert "give its service account the Role" in why(result)
-    assert not any(pod.running for pod in stand_in.pods.values())
+    wait_until(lambda: not any(pod.running for pod in list(stand_in.pods.values())))
 
 
 @pytest.mark.usefixtures("project")
-def test_without_the_right_to_list_events_the_cause_is_told_without_them(
+def test_without_permission_to_list_events_the_cause_is_reported_without_them(
     stand_in: ApiServer, load_on: Any, instance: Any
 ) -> None:
     stand_in.forbidden.add(("list", "events"))
@@ -106,7 +104,7 @@ def test_without_the_right_to_list_events_the_cause_is_told_without_them(
     assert 'cannot list resource "events"' in why(result)
 
 
-def test_without_the_right_to_delete_pods_the_one_that_is_left_is_named(
+def test_without_permission_to_delete_pods_the_orphaned_one_is_named(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any
 ) -> None:
     kube_cloud.environment(model("a"))
@@ -114,7 +112,7 @@ def test_without_the_right_to_delete_pods_the_one_that_is_left_is_named(
     result = run_job(load_on(), instance, SYNC)
     assert result.success
     ((_, name),) = stand_in.pods
-    assert f"the pod {name} in namespace dagster is left over" in result.log()
+    assert f"the pod {name} in namespace dagster could not be deleted" in result.log()
     assert 'cannot delete resource "pods"' in result.log()
 
 
@@ -123,7 +121,7 @@ def test_without_the_right_to_delete_pods_the_one_that_is_left_is_named(
     [
         ("out_of_memory", "OOMKilled"),
         ("evict", "Kubernetes evicted the pod (Evicted: The node was low on resource: memory."),
-        ("kill", "was ended by SIGKILL"),
+        ("kill", "was terminated by SIGKILL"),
     ],
 )
 @pytest.mark.usefixtures("project")
@@ -137,7 +135,7 @@ def test_a_pod_that_is_ended(
     with meanwhile(do):
         result = run_job(load_on(), instance)
     assert cause in why(result)
-    assert "broke off" in why(result)
+    assert "was interrupted" in why(result)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_a_pod_that_is_ended(
     [("delete", "deleted from outside, not by Dagster"), ("evict", "EvictionByEvictionAPI: Eviction API: evicting")],
 )
 @pytest.mark.usefixtures("project")
-def test_a_pod_that_is_taken_away(cluster: Cluster, load_on: Any, instance: Any, harm: str, cause: str) -> None:
+def test_a_pod_that_is_removed(cluster: Cluster, load_on: Any, instance: Any, harm: str, cause: str) -> None:
     with meanwhile(lambda: getattr(cluster, harm)(cluster.running_pod())):
         result = run_job(load_on(), instance)
     assert cause in why(result)
@@ -165,7 +163,7 @@ def test_an_image_without_the_executable(stand_in: ApiServer, load_on: Any, inst
 
 
 @pytest.mark.usefixtures("project")
-def test_an_executable_that_fails_before_anybody_looks(
+def test_an_executable_that_fails_before_the_first_poll(
     stand_in: ApiServer, load_on: Any, instance: Any, folder: Path
 ) -> None:
     script = folder / "tobiko-facade"
@@ -177,7 +175,7 @@ def test_an_executable_that_fails_before_anybody_looks(
 
 
 @pytest.mark.usefixtures("project")
-def test_an_api_server_that_is_away_for_a_moment_is_borne(
+def test_a_short_outage_of_the_api_server_is_tolerated(
     kube_cloud: Cloud, cluster: Cluster, stand_in: ApiServer, load_on: Any, instance: Any
 ) -> None:
     run = kube_cloud.run("r2")
@@ -200,21 +198,19 @@ def test_an_api_server_that_cannot_be_reached(
     defs = load_on()
     stand_in.stop()
     result = run_job(defs, instance, SYNC)
-    assert "no pod could be made: the Kubernetes API cannot be reached" in why(result)
+    assert "no pod could be created: the Kubernetes API cannot be reached" in why(result)
 
 
-def test_a_namespace_that_is_not_there(kube_cloud: Cloud, load_on: Any, instance: Any) -> None:
+def test_an_unknown_namespace(kube_cloud: Cloud, load_on: Any, instance: Any) -> None:
     kube_cloud.environment(model("a"))
     result = run_job(load_on({"namespace": "no-such-namespace"}), instance, SYNC)
     assert 'namespaces "no-such-namespace" not found' in why(result)
 
 
-def test_no_configuration_of_a_cluster(
-    kube_cloud: Cloud, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_kubeconfig(kube_cloud: Cloud, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kube_cloud.environment(model("a"))
     result = run_job(load_on({"kubeconfig_file": "/no/such/file"}), instance, SYNC)
-    assert "no pod could be made: Invalid kube-config file" in why(result)
+    assert "no pod could be created: Invalid kube-config file" in why(result)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_the_executable_works_in_it_as_another_user_on_a_read_only_root(root: Pa
 
 @pytest.mark.skipif(not may_unshare("--mount"), reason="this process may not change its root folder")
 def test_certificates_are_found_in_it(root: Path) -> None:
-    """No certificate at all would be told before the connection is refused."""
+    """A missing certificate would be reported before the connection is refused."""
     environ = {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "TCLOUD_BASE_URL": "https://127.0.0.1:9/"}
     environ |= {"TCLOUD_TOKEN": "x", "TOBIKO_FACADE_CALL_LIMIT_S": "1"}
     done = in_image(root, environ, "check")

@@ -1,4 +1,4 @@
-"""A pod's log arrives whole, each line once, whatever becomes of the streams."""
+"""A pod's log arrives completely, each line once, across any number of broken streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOUR = "2026-01-02T03:04:05"
 
 
 def read(log: PodLog, *streams: bytes) -> list[str]:
-    """What is heard of streams, one after the other, each cut where it ends."""
+    """The lines of successive streams, each cut where it ends."""
     found: list[str] = []
     for data in streams:
         stream = log.stream()
@@ -38,7 +38,7 @@ def stamped(nanoseconds: int, text: str) -> bytes:
     return f"{HOUR}.{nanoseconds:09d}Z {text}\n".encode()
 
 
-def test_what_comes_again_is_left_out() -> None:
+def test_repeated_lines_are_skipped() -> None:
     lines = [stamped(n, f"line {n}") for n in range(5)]
     whole = b"".join(lines)
     assert read(PodLog(), whole[: len(whole) // 2 + 9], whole, whole) == [f"line {n}" for n in range(5)]
@@ -73,18 +73,18 @@ def test_50_000_lines_over_streams_that_are_cut_anywhere() -> None:
     """Stamps out of order by up to 3 ms; each stream begins 2,000 lines before the end of the last."""
     dice = random.Random(5)
     lines = [stamped(n * 10_000 + dice.randrange(3_000_000), f"line {n}") for n in range(50_000)]
-    log, heard, reached = PodLog(), [], 0
+    log, lines_read, reached = PodLog(), [], 0
     while reached < len(lines):
         begin = max(0, reached - 2000)
         reached = min(len(lines), reached + dice.randrange(1, 10_000))
         data = b"".join(lines[begin:reached])
         cut = 0 if reached == len(lines) else dice.randrange(100)
-        heard += list(log.stream().feed(data[: len(data) - cut]))
-    assert sorted(heard, key=lambda text: int(text[5:])) == [f"line {n}" for n in range(50_000)]
+        lines_read += list(log.stream().feed(data[: len(data) - cut]))
+    assert sorted(lines_read, key=lambda text: int(text[5:])) == [f"line {n}" for n in range(50_000)]
 
 
 def test_the_stand_in_writes_a_log_as_a_container_runtime_does() -> None:
-    """Stamps of one width; a long line in pieces, stamped once, without a newline between them."""
+    """Stamps of one width; a long line in parts, stamped once, without a newline between them."""
     log = ContainerLog()
     log.copy(io.BytesIO(b"a\n" + b"x" * 40_000 + b"\nend"), now)
     log.end()
@@ -96,7 +96,7 @@ def test_the_stand_in_writes_a_log_as_a_container_runtime_does() -> None:
 def test_a_mirror_whose_log_streams_are_reset_again_and_again(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod_reader, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(pod_reader, "MAX_PAUSE_S", 0.02)
     finished_run(kube_cloud, 25)
     dice = random.Random(6)
     stand_in.cuts = [dice.randrange(1, 50_000) for _ in range(30)]
@@ -111,8 +111,8 @@ def test_a_mirror_whose_log_streams_are_reset_again_and_again(
 def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
     cluster: Cluster, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No line is as long as those that a container runtime cuts in pieces."""
-    monkeypatch.setattr(pod_reader, "LONGEST_PAUSE_S", 0.05)
+    """No line is long enough for a container runtime to split it."""
+    monkeypatch.setattr(pod_reader, "MAX_PAUSE_S", 0.05)
     if cluster.stand_in:
         dice = random.Random(7)
         cluster.stand_in.cuts = [dice.randrange(1, 3_000_000) for _ in range(20)]
@@ -130,29 +130,29 @@ def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
     ]
     events: list[Any] = []
     with cluster.launcher(secret_name=None).launch(connection, arguments, context) as launched:
-        while not launched.ended:
-            events.extend(launched.events())
-        assert launched.without_last_word(events[-1]) is None
+        for batch in launched.batches():
+            events.extend(batch)
+        assert launched.incomplete_reason() is None
     assert [int(event.node) for event in events if isinstance(event, TaskStarted)] == list(range(2000))
     assert max(len(event.link.encode()) for event in events if isinstance(event, TaskStarted)) > 14_000
 
 
-def test_an_end_of_the_log_that_cannot_be_had_fails_the_run(
+def test_an_unavailable_end_of_the_log_fails_the_run(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod_reader, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(pod_reader, "MAX_PAUSE_S", 0.02)
     monkeypatch.setattr(pod_reader, "LAST_READ_LIMIT_S", 1)
     finished_run(kube_cloud, 3)
     stand_in.cuts = [1000] * 10_000
     result = run_job(load_on(), instance)
     assert result.status == "FAILURE"
-    assert "did not give the end of the pod's log" in result.run_failure()
+    assert "did not return the end of the pod's log" in result.run_failure()
 
 
-def test_a_stream_that_stands_still_is_taken_up_again(
+def test_a_stalled_stream_is_reopened(
     kube_cloud: Cloud, stand_in: ApiServer, load_on: Any, instance: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod_reader, "QUIET_LIMIT_S", 1)
+    monkeypatch.setattr(pod_reader, "IDLE_LIMIT_S", 1)
     finished_run(kube_cloud, 12)
     stand_in.stalls = [15_000, 100]
     result = run_job(load_on(), instance)

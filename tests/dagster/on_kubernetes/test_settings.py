@@ -1,4 +1,4 @@
-"""What a KubernetesLauncher takes, and refuses while the code location is loaded."""
+"""The arguments of a KubernetesLauncher, and those that it rejects while the code location is loaded."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any
 
 import pytest
 
-from tobikodata.scheduler_facades.dagster import KubernetesLauncher, _kubernetes, _pod_spec
+from tobikodata.scheduler_facades.dagster import KubernetesLauncher
 from tobikodata.scheduler_facades.dagster._errors import TobikoFacadeError
+from tobikodata.scheduler_facades.dagster._kubernetes import launcher as launcher_module
+from tobikodata.scheduler_facades.dagster._kubernetes import pod_spec
 
 
 def spec(**options: Any) -> dict[str, Any]:
     launcher = KubernetesLauncher("image:1", **options)
-    return _pod_spec.pod_spec(launcher._spec, launcher.image, ["tobiko-facade", "sync"], launcher.secret_name)
+    return pod_spec.pod_spec(launcher._spec, launcher.image, ["tobiko-facade", "sync"], launcher.secret_name)
 
 
 def test_without_dagster_k8s_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kubernetes, "find_spec", lambda _: None)
+    monkeypatch.setattr(launcher_module, "find_spec", lambda _: None)
     with pytest.raises(TobikoFacadeError, match=r"pip install 'tobiko-cloud-scheduler-facade\[k8s\]'"):
         KubernetesLauncher("image:1")
 
 
-def test_the_users_spec_is_laid_over_ours_in_either_case() -> None:
+def test_the_users_spec_is_merged_over_the_default_in_either_case() -> None:
     found = spec(
         secret_name="s",
         base_pod_spec={
@@ -56,7 +58,7 @@ def test_one_launch_leaves_the_next_untouched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"image": ""}, "no image"),
         ({"base_pod_spec": {"contaners": []}}, "base_pod_spec of KubernetesLauncher"),
@@ -68,8 +70,8 @@ def test_one_launch_leaves_the_next_untouched() -> None:
         ),
     ],
 )
-def test_refused_at_once(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(TobikoFacadeError, match=said):
+def test_rejected_while_loading(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TobikoFacadeError, match=message):
         KubernetesLauncher(**{"image": "image:1", **options})
 
 
@@ -77,9 +79,9 @@ def test_no_secret_is_shown() -> None:
     assert repr(KubernetesLauncher("image:1", secret_name="s")) == "KubernetesLauncher('image:1', namespace=None)"
 
 
-def test_the_names_of_the_jobs_nodes_are_passed_on_as_long_as_linux_takes_them() -> None:
+def test_the_names_of_the_nodes_are_passed_on_up_to_linuxs_limit() -> None:
     dice = random.Random(1)
     few, many = ([f"node_{dice.randrange(10**12)}" for _ in range(count)] for count in (3_000, 30_000))
-    assert _kubernetes._extras(few) == {"nodes": few}
-    assert _kubernetes._extras(many) == {}
-    assert _kubernetes._extras(None) == {}
+    assert launcher_module._extras(few) == {"nodes": few}
+    assert launcher_module._extras(many) == {}
+    assert launcher_module._extras(None) == {}

@@ -296,7 +296,7 @@ def test_a_worker_whose_machine_was_asleep_is_alive(project: Cloud, load: Any, i
 def test_a_mirror_gives_signs_of_life(project: Cloud, load: Any, instance: Any, monkeypatch: Any) -> None:
     from tobikodata.scheduler_facades.dagster._mirror import heartbeat
 
-    monkeypatch.setattr(heartbeat, "SIGN_EVERY_S", 0.5)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL_S", 0.5)
     signs: list[float] = []
     add_run_tags = type(instance).add_run_tags
 

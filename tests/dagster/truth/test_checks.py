@@ -64,9 +64,7 @@ def test_without_a_result_it_ends_green_and_says_so(cloud: Cloud, load: Any, ins
         ([{"stderr": "error: the cloud is away"}, {"exit": 3}], False),
     ],
 )
-def test_the_status_that_was_shown_stays(
-    definitions: Any, script: Any, instance: Any, answer: Any, success: bool
-) -> None:
+def test_the_previous_status_is_kept(definitions: Any, script: Any, instance: Any, answer: Any, success: bool) -> None:
     defs = definitions(s.manifest(s.node("a", checks=("not_null",))))
     script(
         mirror=s.whole(

@@ -1,6 +1,6 @@
 """Random scenarios, played by the scripted cloud, mirrored into Dagster, and compared with the model of the truth.
 
-`RANDOM_SCENARIOS=200 FIRST_SEED=1000` looks further than usual; a failure names its seed.
+`RANDOM_SCENARIOS=200 FIRST_SEED=1000` tries more than usual; a failure names its seed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def model_of(cloud: ScriptedCloud, name: str, run_id: str, announced: bool) -> M
 
 
 def changed(chance: random.Random, name: str, nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Models came and went since the job was loaded."""
+    """Models were added and removed since the job was loaded."""
     gone = chance.choice(nodes)["name"]
     kept = [
         {**node, "parents": [parent for parent in node["parents"] if parent != gone]}
@@ -132,7 +132,7 @@ def manifest_of(executable: str, name: str) -> Manifest:
     return Manifest(json.loads(subprocess.run(argv, capture_output=True, check=True).stdout))
 
 
-def told_by(result: Result) -> tuple[list[str], list[tuple[tuple[str, str], str]]]:
+def reported_by(result: Result) -> tuple[list[str], list[tuple[tuple[str, str], str]]]:
     """All materializations, by evaluation id, and all checks, wherever in the run they are."""
     materializations = [
         entry.dagster_event.step_materialization_data.materialization.metadata["Tobiko Cloud Execution Id"].value
@@ -150,10 +150,10 @@ def compare(model: Model, manifest: Manifest, result: Result, live: bool, newer:
     """Returns the assets and checks that the run has written. Those in `newer` stay as they are."""
     nodes = [*manifest.job, *(name for name in model.evaluations if name not in manifest.job)]
     possible = {name: model.possible(name) if live else [model.final(name)] for name in nodes}
-    materialized, checked = told_by(result)
+    materialized, checked = reported_by(result)
     ends = result.steps()
 
-    assert len(materialized) == len(set(materialized)), "an evaluation was told twice"
+    assert len(materialized) == len(set(materialized)), "an evaluation was reported twice"
     outcomes: dict[str, str] = {}
     for name in nodes:
         of_node = {one["evaluation_id"] for one in model.evaluations.get(name, ())}
@@ -161,17 +161,19 @@ def compare(model: Model, manifest: Manifest, result: Result, live: bool, newer:
         keys = keys_of(model, manifest, name)
         checks = sorted(one for one in checked if one[0] in keys)
         fits = [
-            told
-            for told in possible[name]
-            if (() if manifest.asset(name) in newer else told.materializations) == assets
-            and [one for one in as_checks(manifest, told) if one[0] not in newer] == checks
+            reported
+            for reported in possible[name]
+            if (() if manifest.asset(name) in newer else reported.materializations) == assets
+            and [one for one in as_checks(manifest, reported) if one[0] not in newer] == checks
         ]
         assert fits, f"{name}: Dagster has {assets} {checks}, possible is {possible[name]}\n{result.log()}"
         if name in manifest.job:
             step = ends.get(manifest.op_of[name])
-            outcomes[name] = next((told.outcome for told in fits if end_of(told.outcome) == step), fits[0].outcome)
-    all_told = {one for told in possible.values() for each in told for one in each.materializations}
-    assert set(materialized) <= all_told, "something false was told"
+            outcomes[name] = next(
+                (reported.outcome for reported in fits if end_of(reported.outcome) == step), fits[0].outcome
+            )
+    all_possible = {one for reported in possible.values() for each in reported for one in each.materializations}
+    assert set(materialized) <= all_possible, "something false was reported"
     expected = {manifest.op_of[name]: end for name, end in steps(manifest.job, outcomes).items() if end}
     assert ends == expected, result.log()
     well = run_ended_well(model.run) and "failure" not in expected.values()
@@ -182,24 +184,24 @@ def compare(model: Model, manifest: Manifest, result: Result, live: bool, newer:
 
 def assets_of(result: Result) -> set[str]:
     entries = result.events("ASSET_MATERIALIZATION")
-    told = [entry.dagster_event.step_materialization_data.materialization for entry in entries]
-    return {materialization.asset_key.to_user_string() for materialization in told}
+    reported = [entry.dagster_event.step_materialization_data.materialization for entry in entries]
+    return {materialization.asset_key.to_user_string() for materialization in reported}
 
 
 def compare_elsewhere(model: Model, manifest: Manifest, result: Result) -> None:
-    """Under another executor each op tells its own truth, and what is not executed is not told."""
+    """Under another executor each op reports its own task, and what is not executed is not reported."""
     outcomes = {name: model.final(name).outcome for name in manifest.job}
     outcomes = {name: "success" if outcome == "skipped" else outcome for name, outcome in outcomes.items()}
     expected = {name: end for name, end in steps(manifest.job, outcomes).items() if end}
     assert result.steps() == {manifest.op_of[name]: end for name, end in expected.items()}, result.log()
-    told = [model.final(name) for name in expected]
-    materialized, checked = told_by(result)
-    assert sorted(materialized) == sorted(one for each in told for one in each.materializations)
-    assert sorted(checked) == sorted(one for each in told for one in as_checks(manifest, each))
+    reported = [model.final(name) for name in expected]
+    materialized, checked = reported_by(result)
+    assert sorted(materialized) == sorted(one for each in reported for one in each.materializations)
+    assert sorted(checked) == sorted(one for each in reported for one in as_checks(manifest, each))
 
 
 def keys_of(model: Model, manifest: Manifest, node: str) -> set[tuple[str, str]]:
-    """The checks that a node's evaluations tell of."""
+    """The checks whose results a node's evaluations carry."""
     known = model.nodes.get(node)
     if known is not None and known["type"] == "audit":
         return {manifest.check(covered, node) for covered in known["parent_names"]}
@@ -207,5 +209,5 @@ def keys_of(model: Model, manifest: Manifest, node: str) -> set[tuple[str, str]]
     return {manifest.check(node, audit) for audit in audits}
 
 
-def as_checks(manifest: Manifest, told: Told) -> list[tuple[tuple[str, str], str]]:
-    return sorted((manifest.check(node, audit), result) for node, audit, result in told.checks)
+def as_checks(manifest: Manifest, reported: Told) -> list[tuple[tuple[str, str], str]]:
+    return sorted((manifest.check(node, audit), result) for node, audit, result in reported.checks)

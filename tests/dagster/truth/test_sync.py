@@ -31,7 +31,7 @@ def test_reports_the_newest_of_each_and_nothing_the_second_time(cloud: Cloud, lo
     assert again.success
     assert again.materializations() == {}
     assert again.checks() == {}
-    assert "0 events written, 4 left out" in again.log()
+    assert "0 events written, 4 skipped" in again.log()
 
     full = run_job(defs, instance, SYNC, config=FULL)
     assert len(full.materializations()) == 2
@@ -73,7 +73,7 @@ def test_open_evaluations_are_left_to_the_mirror(cloud: Cloud, load: Any, instan
     run.started("b")
     result = run_job(load(), instance, SYNC)
     assert set(result.materializations()) == {"wh/s/a"}
-    # and the mirror tells of b, and not of a a second time
+    # and the mirror reports b, and not a a second time
     run.ended("b")
     run.end()
     mirrored = run_job(load(), instance)
@@ -98,4 +98,4 @@ def test_a_sync_that_breaks_off_fails(definitions: Any, script: Any, instance: A
     result = run_job(definitions(s.manifest(s.node("a"))), instance, SYNC)
     assert result.steps() == {"populate_asset_info": "failure"}
     assert "the cloud is gone" in str(result.failure("populate_asset_info"))
-    assert set(result.materializations()) == {"wh/s/a"}  # what came is kept
+    assert set(result.materializations()) == {"wh/s/a"}  # what arrived is kept

@@ -116,8 +116,8 @@ def test_row(cloud: Cloud, load: Any, instance: Any, run_it: Any, row: Any) -> N
     assert result.steps() == {STEP: step if own else step_elsewhere}, result.log()
     assert set(result.materializations(STEP)) == ({"wh/s/a"} if materialized else set())
     if check:
-        told = result.checks(STEP)["wh/s/a", "not_null"]
-        assert (told.passed, told.severity.value) == check
+        reported = result.checks(STEP)["wh/s/a", "not_null"]
+        assert (reported.passed, reported.severity.value) == check
         assert check_status(instance, "wh/s/a", "not_null") == ("SUCCEEDED" if check[0] else "FAILED")
     else:
         assert result.checks() == {}
@@ -200,7 +200,7 @@ def test_an_unknown_status_is_judged_by_how_the_run_ended(
     result = run_it(load(), instance)
     assert result.steps() == {"a": outcome}
     assert result.materializations() == {}
-    assert {check: (told.passed, told.severity.value) for check, told in result.checks().items()} == {
+    assert {check: (reported.passed, reported.severity.value) for check, reported in result.checks().items()} == {
         ("a", "x"): (False, "WARN")
     }
     assert "'cached', which this version does not know" in result.log("a")
@@ -228,7 +228,9 @@ def test_of_several_batches_no_audit_is_lost_and_the_blocking_one_stands_above_a
     result = run_it(load(), instance)
     assert "1 of 3 batches: audit not_null failed" in result.failure(STEP).description
     assert result.materializations() == {}
-    assert {name: (told.passed, told.severity.value) for (_, name), told in result.checks(STEP).items()} == {
+    assert {
+        name: (reported.passed, reported.severity.value) for (_, name), reported in result.checks(STEP).items()
+    } == {
         "not_null": (False, "ERROR"),
         "unique": (False, "WARN"),
         "accepted": (True, "WARN"),
@@ -271,14 +273,14 @@ def test_what_an_answer_may_lack_is_not_missed(fake_cloud: FakeCloud, load: Any,
     result = run_it(load(), instance)
     assert result.steps() == {"a": "success", "bare": "success", "but": "failure"}
     assert "but the table is empty" in result.failure("but").description
-    told = result.materializations()
-    assert {asset: metadata["Tobiko Cloud Execution Id"] for asset, metadata in told.items()} == {
+    reported = result.materializations()
+    assert {asset: metadata["Tobiko Cloud Execution Id"] for asset, metadata in reported.items()} == {
         "a": "e-a",
         "bare": "e-bare",
     }
     utc_2_00_05 = 1714528805.0
-    assert told["a"]["Materialization Timestamp"] == utc_2_00_05
-    assert "Materialization Timestamp" not in told["bare"]
+    assert reported["a"]["Materialization Timestamp"] == utc_2_00_05
+    assert "Materialization Timestamp" not in reported["bare"]
     assert check_metadata(instance, "a", "x") == {
         "Tobiko Cloud Evaluation Id": "e-a",
         "Execution Timestamp": utc_2_00_05,
@@ -313,7 +315,7 @@ def test_a_standalone_audit_checks_its_models_and_materializes_nothing(
 def test_nothing_below_a_failure_is_executed_and_what_the_cloud_did_there_is_told_on_the_run(
     cloud: Cloud, load: Any, instance: Any, run_it: Any, above: str
 ) -> None:
-    """Under another executor, nobody is there to tell it."""
+    """Under another executor, nothing reports it."""
     cloud.environment(model("a"), model("b", "a"), model("c", "a", audits=("not_null",)))
     run = cloud.run("r1")
     run.evaluated("a", status=above)
@@ -325,12 +327,12 @@ def test_nothing_below_a_failure_is_executed_and_what_the_cloud_did_there_is_tol
     if run_it is run_job:
         assert set(result.materializations()) == {"wh/s/c"}
         assert check_status(instance, "wh/s/c", "not_null") == "SUCCEEDED"
-        assert "told on the run, since its step is not executed" in result.log()
+        assert "reported on the run, since its step is not executed" in result.log()
 
 
 @EACH_EXECUTOR
 def test_a_failed_run_whose_tasks_went_well_fails(cloud: Cloud, load: Any, instance: Any, run_it: Any) -> None:
-    """Under another executor each op tells its own truth only, as the README says."""
+    """Under another executor each op reports its own task only, as documented."""
     cloud.environment(model("a"))
     run = cloud.run("r1")
     run.evaluated("a")

@@ -15,8 +15,8 @@ from scripted_cloud import ScriptedCloud
 from waiting import wait_until
 
 
-def looks(cloud: ScriptedCloud) -> int:
-    """How often the run's evaluations have been asked for."""
+def polls(cloud: ScriptedCloud) -> int:
+    """How often the run's evaluations have been requested."""
     return int(cloud.state()["requests"].get("GET /api/v1/runs/*/evaluations", 0))
 
 
@@ -24,13 +24,13 @@ def looks(cloud: ScriptedCloud) -> int:
 def test_nodes_without_an_evaluation_yet_are_waited_for(
     scripted: ScriptedCloud, load: Any, instance: Any, run_it: Any
 ) -> None:
-    """Five models, none of them evaluated by the first three looks: the time of the run stands still until then."""
+    """Five models, none of them evaluated by the first three polls: the time of the run stands still until then."""
     scripted.environment("prod", [{"name": f'"wh"."s"."m{n}"'} for n in range(5)])
     scripted.order("clock", {"speed": 0})
     run_id = scripted.run(lanes=1, task_s=1, nodes={"*": {"start_s": 5}})
 
     def later() -> None:
-        wait_until(lambda: looks(scripted) >= 3)
+        wait_until(lambda: polls(scripted) >= 3)
         scripted.order("clock", {"advance_s": 60})
 
     with meanwhile(later):
@@ -70,13 +70,13 @@ def test_a_run_that_crashes_while_a_node_is_open_ends_the_mirror_within_one_poll
 ) -> None:
     scripted.environment("prod", [{"name": '"wh"."s"."a"'}])
     run_id = scripted.run(task_s=1, nodes={"*": "open"})
-    looks_at_end: list[int] = []
+    polls_at_end: list[int] = []
 
     def crash() -> None:
-        wait_until(lambda: looks(scripted) >= 2)
+        wait_until(lambda: polls(scripted) >= 2)
         scripted.order(f"runs/{run_id}/end", {"status": "failed", "message": message})
         scripted.wait_for_end(run_id)
-        looks_at_end.append(looks(scripted))
+        polls_at_end.append(polls(scripted))
 
     with meanwhile(crash):
         result = run_it(load(), instance, **{"tobiko/run_id": run_id})
@@ -85,14 +85,14 @@ def test_a_run_that_crashes_while_a_node_is_open_ends_the_mirror_within_one_poll
     assert (message or "ended as 'failed', without a message") in failure.description
     assert failure.metadata["Debugger"].value.startswith(scripted.base_url)
     # The one that was on its way, and one that sees the end.
-    assert looks(scripted) <= looks_at_end[0] + 2
+    assert polls(scripted) <= polls_at_end[0] + 2
 
 
 @EACH_EXECUTOR
 def test_an_evaluation_after_its_verdict_is_told_on_the_run(
     cloud: Cloud, load: Any, instance: Any, run_it: Any
 ) -> None:
-    """Under another executor, the op that told the verdict is over."""
+    """Under another executor, the op that reported the verdict has finished."""
     cloud.environment(model("a", audits=("not_null",)), model("b", "a"))
     run = cloud.run("r1")
 
@@ -166,8 +166,8 @@ def test_launched_by_hand_all_steps_follow_one_run(
     with meanwhile(scheduler):
         result = run_it(load(), instance, **by_hand)
     assert result.success
-    told = {asset: metadata["Tobiko Cloud Execution Id"] for asset, metadata in result.materializations().items()}
-    assert told == {"wh/s/a": "r1-a-1", "wh/s/b": "r1-b-1"}
+    reported = {asset: metadata["Tobiko Cloud Execution Id"] for asset, metadata in result.materializations().items()}
+    assert reported == {"wh/s/a": "r1-a-1", "wh/s/b": "r1-b-1"}
     assert result.tags["tobiko/run_id"] == "r1"
 
 

@@ -1,4 +1,4 @@
-"""Shows Tobiko Cloud's scheduler runs in Dagster, task by task.
+"""Shows the runs of SQLMesh's scheduler in Dagster, task by task.
 
     from dagster import EnvVar
     from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
@@ -10,8 +10,8 @@
     )
     defs = sqlmesh.create_definitions(environment="prod")
 
-It declares assets, checks, two jobs and a sensor; it starts nothing remotely. Everything that speaks to the
-cloud is done by the executable `tobiko-facade`, which this package launches.
+It declares assets, checks, two jobs and a sensor; it starts nothing remotely. All communication with the cloud is done
+by the executable `tobiko-facade`, which this package launches.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ._manifest import Manifest
 
 ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"
-# Put on a Dagster run when its mirror has told all that there was to tell.
+# Put on a Dagster run when its mirror has reported everything.
 MIRROR_TAG = "tobiko/mirror"
 MIRROR_COMPLETE = "complete"
 RUN_KEY_TAG = "dagster/run_key"
@@ -24,7 +24,7 @@ SYNC_OP = "populate_asset_info"
 
 @dataclass(frozen=True)
 class GraphQL:
-    """Where the code location can be reloaded. No host: it cannot."""
+    """The webserver that reloads the code location. Without a host, nothing does."""
 
     host: str | None = None
     port: int | None = None
@@ -33,7 +33,7 @@ class GraphQL:
 
 @dataclass(frozen=True)
 class Environment:
-    """The cloud is asked for `name` as the user gave it; Dagster's names are made of `identifier`."""
+    """`name` is what the cloud is asked for, as the user gave it; names in Dagster are built from `identifier`."""
 
     connection: Connection
     name: str

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class TobikoFacadeError(Exception):
-    """Something that a person must know of. `outage`: it passes by itself; the last good answer may serve."""
+    """An error that is shown to a person.
+
+    Args:
+        sentence: What went wrong, and what to do about it.
+        outage: Whether it passes by itself, so that the last good answer may serve until then.
+    """
 
     def __init__(self, sentence: str, outage: bool = False) -> None:
         super().__init__(sentence)
@@ -12,8 +17,8 @@ class TobikoFacadeError(Exception):
 
 
 class RemoteRunFailed(TobikoFacadeError):
-    """The remote run ended badly although each task that Dagster knows went well."""
+    """The remote run failed although every task that this job knows succeeded or was skipped."""
 
 
 class MirrorBroken(TobikoFacadeError):
-    """Not everything that happened remotely could be told: the run must not look complete."""
+    """Not everything that happened remotely was reported: the Dagster run must not look complete."""

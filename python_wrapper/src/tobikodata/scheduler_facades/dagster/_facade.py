@@ -1,4 +1,4 @@
-"""The way in: what a user's definitions.py calls."""
+"""The public class, which a user's definitions.py calls."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from ._launch.subprocess import SubprocessLauncher
 
 
 class SQLMeshEnterpriseDagster:
-    """A Tobiko Cloud project, as Dagster sees it.
+    """A Tobiko Cloud project in Dagster.
 
     Args:
         url: Base URL of the project, e.g. from the environment variable TCLOUD_BASE_URL.
         token: Static API token (deprecated); not together with an OAuth client id.
-        oauth_client_id: OAuth client that was provisioned for Dagster.
+        oauth_client_id: OAuth client provisioned for Dagster.
         oauth_client_secret: Its secret.
-        dagster_graphql_host: Host of Dagster's webserver. Given, the code location is reloaded when models
-            came or went; else somebody clicks "Reload".
+        dagster_graphql_host: Host of Dagster's webserver. With it, the code location is reloaded when models were
+            added or removed; without it, somebody has to click "Reload".
         dagster_graphql_port: Its port.
-        dagster_graphql_kwargs: More arguments for `DagsterGraphQLClient`.
+        dagster_graphql_kwargs: Further arguments for `DagsterGraphQLClient`.
         launcher: Where the sync and mirror jobs run the executable: `SubprocessLauncher()`, the default, or
-            `KubernetesLauncher(...)`. Loading and the sensor always use the one on this machine.
+            `KubernetesLauncher(...)`. Loading and the sensor always run it on this machine.
 
-    Each value may be text or a `dagster.EnvVar`. Without token and client, the environment variables of the
+    Each value may be text or a `dagster.EnvVar`. Without a token or a client, the environment variables of the
     executable or the login of the `tcloud` tool are used.
+
+    Raises:
+        TobikoFacadeError: There is no URL, or the credentials contradict each other.
     """
 
-    def __init__(  # the original's arguments, in its order; then ours
+    def __init__(  # the arguments of version 1, in its order, then new ones
         self,
         url: str | None,
         token: str | None = None,
@@ -63,8 +66,14 @@ class SQLMeshEnterpriseDagster:
 
         Args:
             environment: The SQLMesh environment.
-            asset_prefix: Put before each asset key. Needed where two environments share a code location.
+            asset_prefix: First part of every asset key. Needed where two environments share a code location.
             enable_sensor_by_default: Whether the sensor runs without being switched on.
+
+        Returns:
+            Definitions to use as they are, or to combine with `dagster.Definitions.merge`.
+
+        Raises:
+            TobikoFacadeError: The environment cannot be loaded, and no earlier manifest may serve instead.
         """
         wanted = DefinitionsOf(
             self._connection,

@@ -11,12 +11,12 @@ import dagster as dg
 # events of a run that belong to no step.
 from dagster._core.definitions import AssetCheckEvaluation
 
-# Run and step workers are handed the manifest that the code server loaded: they never ask the cloud.
+# Run and step workers get the manifest that the code server loaded: they send no request to the cloud.
 from dagster._core.definitions.definitions_load_context import StateBackedDefinitionsLoader
 from dagster._core.events import StepMaterializationData
 
-# The executor: one process for all steps, started and ended as the news comes. Dagster's public API has
-# executors only that run steps one after the other, or in a process each.
+# The executor: one process for all steps, which start and end as their tasks are reported. Dagster's public
+# executors run steps one after the other, or each in a process of its own.
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.context.system import PlanExecutionContext, StepExecutionContext
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
@@ -27,7 +27,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 
-# Whether a run's worker is still alive, where the run launcher can tell.
+# Whether a run's worker is still alive, where the run launcher can report.
 from dagster._core.launcher.base import WorkerStatus
 
 # The run's compute log, written without redirecting the process's own streams.

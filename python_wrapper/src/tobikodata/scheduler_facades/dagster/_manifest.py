@@ -1,6 +1,6 @@
-"""What the code location declares, as `tobiko-facade definitions` printed it: a typed view on the JSON.
+"""What the code location declares: a typed view of the JSON that `tobiko-facade definitions` prints.
 
-All names (asset keys, ops, checks) are computed by the executable; here they are used as they are.
+All names (asset keys, ops, checks) are computed by the executable and used here as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Check:
 
     name: str
     audit: str
-    # The node whose evaluations bring its results. An audit of the model's own may be called like a standalone one.
+    # The node whose evaluations carry its results. A model's own audit may have the name of a standalone one.
     node: str | None = None
 
 
@@ -72,6 +72,11 @@ class Manifest:
 
     @staticmethod
     def from_json(text: str) -> Manifest:
+        """Reads what the executable printed.
+
+        Raises:
+            ManifestError: It is not a manifest of this version.
+        """
         try:
             data = json.loads(text)
             if data["version"] != VERSION:
@@ -92,7 +97,7 @@ class Manifest:
 
     @cached_property
     def op_of(self) -> dict[str, str]:
-        """The op, by the node's name."""
+        """The name of the op, by the name of the node."""
         return {node.name: node.op for node in self.nodes}
 
     @cached_property

@@ -1,7 +1,7 @@
-"""The resource that the original package declared as `tobiko_cloud`: code that names it still loads.
+"""The resource that version 1 declared as `tobiko_cloud`, so that code that refers to it still loads.
 
-It holds nothing. The connection stays with `SQLMeshEnterpriseDagster`, and Dagster's page of resources, which
-shows plain values to everybody, has nothing to show.
+It holds nothing: the connection stays with `SQLMeshEnterpriseDagster`, and Dagster's Resources page, which shows plain
+values to everyone, has nothing to show.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ RESOURCE_KEY = "tobiko_cloud"
 
 
 class TobikoCloudResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Takes the arguments of the original and keeps none of them."""
+    """Accepts the arguments of version 1 and keeps none of them."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__()
 
 
-# One object for all instances: Dagster merges definitions only if equal keys hold the same object.
+# One object for all environments: Dagster merges definitions only if equal keys hold the same object.
 SHARED = TobikoCloudResource()

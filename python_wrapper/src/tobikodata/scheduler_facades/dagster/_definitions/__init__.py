@@ -1,0 +1,1 @@
+"""What a code location declares of one environment: assets, checks, jobs and the sensor."""

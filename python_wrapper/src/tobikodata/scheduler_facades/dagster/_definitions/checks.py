@@ -1,7 +1,7 @@
-"""The asset checks: one for each audit of each model. The mirror and the sync report on them.
+"""The asset checks: one for each audit of each model. The mirror and the sync report their results.
 
-Executed by hand, a check reports again the newest result that the cloud has. It never hides what was shown
-before: where the cloud has none, or cannot be asked, the last result in Dagster is reported again.
+Executed by hand, a check reports the newest result of the cloud again. It never hides an earlier result: if the cloud
+has none, or is unreachable, the last result in Dagster is reported again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import dagster as dg
 from .._environment import Environment
 from .._errors import TobikoFacadeError
 from .._events.latest import last_evaluation
-from .._events.messages import CheckResult, Done, Piece
+from .._events.messages import CheckResult, TaskResult
 from .._launch import executable
 
 
 def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
+    """At most one definition, with all checks of the environment; none if it has no audits."""
     # Nothing here is called `check`: Dagster 1.11 would take it for its own module of that name.
     specs = [
         dg.AssetCheckSpec(name=declared.name, asset=dg.AssetKey(list(node.key)), blocking=False)
@@ -28,8 +29,8 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
     if not specs:
         return []
     node_of = _nodes_by_check(environment)
-    # `multi_asset_check` would make names of inputs and outputs out of the keys: odd ones are refused there, and of
-    # two that are alike one is lost. Numbers are neither.
+    # `multi_asset_check` derives the names of inputs and outputs from the keys: it rejects unusual ones, and loses one
+    # of two that become the same. Numbers avoid both.
     inputs = {f"asset_{at}": key for at, key in enumerate(dict.fromkeys(spec.asset_key for spec in specs))}
     outputs = {f"check_{at}": spec for at, spec in enumerate(specs)}
 
@@ -42,11 +43,11 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
     def report_again(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
         op_context: dg.OpExecutionContext = context.op_execution_context
         wanted = set(op_context.selected_asset_check_keys)
-        trouble: Exception | None = None
+        failure: Exception | None = None
         try:
-            newest = _ask(op_context, environment, sorted({node_of[key] for key in wanted}))
+            newest = _fetch(op_context, environment, sorted({node_of[key] for key in wanted}))
         except TobikoFacadeError as error:
-            newest, trouble = {}, error
+            newest, failure = {}, error
         for key in sorted(wanted, key=str):
             result = newest.get(key)
             if result:
@@ -58,9 +59,9 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
                     metadata=dict(result.metadata),
                 )
             else:
-                yield from _as_before(op_context, key, trouble)
-        if trouble:
-            raise dg.Failure(str(trouble), allow_retries=False) from None
+                yield from _as_before(op_context, key, failure)
+        if failure:
+            raise dg.Failure(str(failure), allow_retries=False) from None
 
     return [
         dg.AssetChecksDefinition.create(
@@ -73,7 +74,7 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
 
 
 def _nodes_by_check(environment: Environment) -> dict[dg.AssetCheckKey, str]:
-    """The node whose evaluation tells of a check: the model, or the standalone audit that covers it."""
+    """The node whose evaluations carry the result of a check: the model, or the standalone audit that covers it."""
     audits = {node.name for node in environment.manifest.nodes if node.type == "audit"}
     return {
         dg.AssetCheckKey(dg.AssetKey(list(node.key)), declared.name): (
@@ -85,7 +86,7 @@ def _nodes_by_check(environment: Environment) -> dict[dg.AssetCheckKey, str]:
     }
 
 
-def _ask(
+def _fetch(
     context: dg.OpExecutionContext, environment: Environment, nodes: list[str]
 ) -> dict[dg.AssetCheckKey, CheckResult]:
     arguments = [
@@ -94,30 +95,26 @@ def _ask(
         *(f"--node={node}" for node in nodes),
     ]
     newest: dict[dg.AssetCheckKey, CheckResult] = {}
-    done: Done | None = None
     with environment.launcher.launch(environment.connection, arguments, context) as launched:
-        while not launched.ended:
-            for event in launched.events():
-                if isinstance(event, Piece):
-                    newest.update((result.key, result) for result in event.checks)
-                elif isinstance(event, Done):
-                    done = event
-        why = launched.without_last_word(done)
-    if why:
-        raise TobikoFacadeError(why) from None
+        for event in (event for events in launched.batches() for event in events):
+            if isinstance(event, TaskResult):
+                newest.update((result.key, result) for result in event.checks)
+        reason = launched.incomplete_reason()
+    if reason:
+        raise TobikoFacadeError(reason) from None
     return newest
 
 
 def _as_before(
-    context: dg.OpExecutionContext, key: dg.AssetCheckKey, trouble: Exception | None
+    context: dg.OpExecutionContext, key: dg.AssetCheckKey, failure: Exception | None
 ) -> Iterator[dg.AssetCheckResult]:
     name = f"check {key.name} on {key.asset_key.to_user_string()}"
-    if not trouble:
+    if not failure:
         context.log.info(f"Tobiko Cloud has no result for {name}")
     before = last_evaluation(context.instance, key)
     if before:
         evaluation, record = before
-        context.log.info(f"the last result of {name}, of run {record.run_id or '(none)'}, stays")
+        context.log.info(f"the last result of {name}, of run {record.run_id or '(none)'}, is reported again")
         yield dg.AssetCheckResult(
             passed=evaluation.passed,
             asset_key=key.asset_key,

@@ -9,22 +9,22 @@ import dagster as dg
 
 from .._environment import ENVIRONMENT_TAG, SYNC_OP, Environment
 from .._errors import TobikoFacadeError
-from .._events.events import sift, write_checks, yield_materializations
+from .._events.events import filter_new, write_checks, yield_materializations
 from .._events.latest import EventLog
-from .._events.messages import Done, Piece
+from .._events.messages import TaskResult
 from .._launch import executable
 from .._mirror.executor import mirror_executor
 from .._mirror.task import mirror_op
 
-# Repeating a mirror repeats a remote failure. What died is asked for again by the sensor.
+# To repeat a mirror would only repeat a remote failure. An interrupted one is relaunched by the sensor.
 _NO_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false", "dagster/max_retries": "0"}
 
 
 def mirror_job(environment: Environment) -> dg.JobDefinition:
-    """One op for each node, wired as the remote DAG is.
+    """One op for each node, wired like the remote DAG.
 
-    All ops are invocations of one definition under the nodes' names: in a code location, definitions of ops have
-    names of their own, and the user has ops too.
+    All ops are invocations of one definition under the names of the nodes: names of op definitions are unique in a code
+    location, and the user has ops, too.
     """
     op = mirror_op(environment)
     manifest = environment.manifest
@@ -49,7 +49,7 @@ def mirror_job(environment: Environment) -> dg.JobDefinition:
                     dg.Noneable(str),
                     is_required=False,
                     default_value=None,
-                    description="The remote run to mirror. Left out: that of the tag tobiko/run_id, else the newest.",
+                    description="The remote run to mirror. Default: that of the tag tobiko/run_id, else the newest.",
                 )
             },
         ),
@@ -63,6 +63,8 @@ def _upstream(ops: list[str]) -> dict[str, Any]:
 
 
 def sync_job(environment: Environment) -> dg.JobDefinition:
+    """One op, which copies the current state of the environment."""
+
     @dg.op(
         name=f"{SYNC_OP}_{environment.identifier}",
         description="Reports the newest materialization of each model, and the newest result of each audit.",
@@ -70,7 +72,7 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
             "full": dg.Field(
                 bool,
                 default_value=False,
-                description="Report also what Dagster has already (fires sensors again).",
+                description="Also report what Dagster already has (fires sensors again).",
             )
         },
         out=dg.Out(dg.Nothing),
@@ -82,7 +84,7 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
     graph = dg.GraphDefinition(
         name=environment.sync_job,
         description=f"Copies the current state of Tobiko Cloud's environment {environment.name} to the "
-        "assets and checks. What Dagster has already is left out.",
+        "assets and checks. What Dagster already has is skipped.",
         node_defs=[populate_asset_info],
         dependencies={dg.NodeInvocation(populate_asset_info.name, alias=SYNC_OP): {}},
     )
@@ -91,26 +93,21 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
 
 def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[dg.AssetMaterialization]:
     log = EventLog(context.instance, context.run_id)
-    again = bool(context.op_config["full"])
-    written = left_out = 0
-    done: Done | None = None
+    written = skipped = 0
     arguments = ["sync", *executable.where(environment.name, environment.asset_prefix)]
     with environment.launcher.launch(environment.connection, arguments, context) as launched:
-        while not launched.ended:
-            events = launched.events()
-            log.expect(event for event in events if isinstance(event, Piece))
-            for event in events:
-                if isinstance(event, Done):
-                    done = event
-                elif isinstance(event, Piece):
-                    for warning in event.warnings:
-                        context.log.warning(warning)
-                    news = sift(event, log, again=again)
-                    yield from yield_materializations(news, log)
-                    write_checks(news, log, context)
-                    written += len(news.materializations) + len(news.checks)
-                    left_out += len(news.remarks)
-        why = launched.without_last_word(done)
-    if why:
-        raise TobikoFacadeError(f"the sync broke off after {written} events: {why}") from None
-    context.log.info(f"{written} events written, {left_out} left out since Dagster has them or newer ones")
+        for events in launched.batches():
+            results = [event for event in events if isinstance(event, TaskResult)]
+            log.prefetch(results)
+            for result in results:
+                for warning in result.warnings:
+                    context.log.warning(warning)
+                new = filter_new(result, log, include_existing=context.op_config["full"])
+                yield from yield_materializations(new, log)
+                write_checks(new, log, context)
+                written += len(new.materializations) + len(new.checks)
+                skipped += len(new.skip_reasons)
+        reason = launched.incomplete_reason()
+    if reason:
+        raise TobikoFacadeError(f"the sync was interrupted after {written} events: {reason}") from None
+    context.log.info(f"{written} events written, {skipped} skipped since Dagster has them or newer ones")

@@ -1,8 +1,8 @@
-"""Notices two environments that do not fit into one code location, when their definitions are merged.
+"""Rejects two environments that do not fit into one code location, when their definitions are merged.
 
-Dagster 1.9.1 silently keeps one of two assets with equal keys, newer ones name both and no remedy. What
-`Definitions.merge` compares is the keys of the resources; so the key that all definitions of this package
-share knows what else is declared with it.
+Dagster 1.9.1 silently keeps one of two assets with equal keys, newer versions name both and no remedy.
+`Definitions.merge` compares the keys of the resources; so the key that all definitions of this package share knows
+what is declared with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .._resource import RESOURCE_KEY
 
 
 class SharedKey(str):
-    """The text `tobiko_cloud`, which refuses to meet that of an environment with the same names."""
+    """The text `tobiko_cloud`; to compare it with that of an environment with the same names is an error."""
 
     environment: Environment
 

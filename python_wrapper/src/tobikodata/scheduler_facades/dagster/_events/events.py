@@ -1,7 +1,7 @@
-"""Which of a piece's events are news to Dagster, and how they get into its event log.
+"""Which events of a task result are new to Dagster, and how they get into its event log.
 
-Two rules: what is older than what stands there is told in the log, not written; and what stands there
-already, or was reported by an earlier attempt of the same run, is not written twice.
+Two rules: an older result never replaces a newer one, it is only mentioned in the log; and what Dagster already has,
+or what an earlier attempt of the same run reported, is not written twice.
 """
 
 from __future__ import annotations
@@ -14,79 +14,86 @@ from typing import Any
 import dagster as dg
 
 from .. import _internals
-from .latest import EventLog, Standing
-from .messages import CheckResult, Materialization, Piece
+from .latest import EventLog, LatestEvent
+from .messages import CheckResult, Materialization, TaskResult
 
 
 @dataclass(frozen=True)
-class News:
-    """What of a piece is to be written, and a remark for the log on each event that is not."""
+class NewEvents:
+    """The events of a task result that are to be written, and for each of the others the reason why not."""
 
     materializations: tuple[Materialization, ...]
     checks: tuple[CheckResult, ...]
-    remarks: tuple[str, ...]
+    skip_reasons: tuple[str, ...]
 
     def __bool__(self) -> bool:
         return bool(self.materializations or self.checks)
 
 
-def sift(
-    piece: Piece,
+def filter_new(
+    result: TaskResult,
     log: EventLog,
     reported: frozenset[tuple[Any, str]] = frozenset(),
-    again: bool = False,
-) -> News:
-    """`again`: also what stands there already (never what is older)."""
-    log.look(piece)
-    remarks: list[str] = []
+    include_existing: bool = False,
+) -> NewEvents:
+    """Compares a task result with Dagster's event log.
 
-    def is_news(what: str, event: Materialization | CheckResult, standing: Standing | None) -> bool:
+    Args:
+        result: What was reported of the task.
+        log: The latest events of the instance.
+        reported: (key, evaluation id) of everything that earlier attempts of the same run have written.
+        include_existing: Write again what Dagster already has. What is older than that is never written.
+    """
+    log.refresh(result)
+    skip_reasons: list[str] = []
+
+    def is_new(what: str, event: Materialization | CheckResult, latest: LatestEvent | None) -> bool:
         if event.evaluation_id and (event.key, event.evaluation_id) in reported:
-            remarks.append(f"{what} was reported by an earlier attempt of this run")
+            skip_reasons.append(f"{what} was reported by an earlier attempt of this run")
             return False
-        if standing is None:
+        if latest is None:
             return True
-        if standing.evaluation_id is not None and standing.evaluation_id == event.evaluation_id:
-            same = not isinstance(event, CheckResult) or event.passed == standing.passed
-            if same and not again:
-                remarks.append(f"{what} is in Dagster already{_by(standing)}")
+        if latest.evaluation_id is not None and latest.evaluation_id == event.evaluation_id:
+            same = not isinstance(event, CheckResult) or event.passed == latest.passed
+            if same and not include_existing:
+                skip_reasons.append(f"{what} is already in Dagster{_by(latest)}")
                 return False
-        if event.timestamp is None or standing.timestamp is None or event.timestamp >= standing.timestamp:
+        if event.timestamp is None or latest.timestamp is None or event.timestamp >= latest.timestamp:
             return True
-        remarks.append(
-            f"{what} of {_time(event.timestamp)} is not written: a newer one, of "
-            f"{_time(standing.timestamp)}, stands in Dagster{_by(standing)}"
+        skip_reasons.append(
+            f"{what} of {_time(event.timestamp)} is not written: Dagster has a newer one, of "
+            f"{_time(latest.timestamp)}{_by(latest)}"
         )
         return False
 
-    return News(
+    return NewEvents(
         tuple(
             m
-            for m in piece.materializations
-            if is_news(f"the materialization of {m.key.to_user_string()}", m, log.asset(m.key))
+            for m in result.materializations
+            if is_new(f"the materialization of {m.key.to_user_string()}", m, log.asset(m.key))
         ),
-        tuple(c for c in piece.checks if is_news(f"the result of check {_check_name(c)}", c, log.check(c.key))),
-        tuple(remarks),
+        tuple(c for c in result.checks if is_new(f"the result of check {_check_name(c)}", c, log.check(c.key))),
+        tuple(skip_reasons),
     )
 
 
-def yield_materializations(news: News, log: EventLog) -> Iterator[dg.AssetMaterialization]:
+def yield_materializations(new: NewEvents, log: EventLog) -> Iterator[dg.AssetMaterialization]:
     """For an op to yield."""
-    for materialization in news.materializations:
+    for materialization in new.materializations:
         yield _asset_event(materialization)
         log.wrote_asset(materialization)
 
 
-def write_checks(news: News, log: EventLog, context: dg.OpExecutionContext) -> None:
-    """Puts the results on the op's run and step: 1.9.1 takes no check evaluation that an op yields."""
-    for result in news.checks:
+def write_checks(new: NewEvents, log: EventLog, context: dg.OpExecutionContext) -> None:
+    """Writes the check results to the op's run and step: 1.9.1 takes no check evaluation that an op yields."""
+    for result in new.checks:
         for _ in _write_check(result, log, context.get_step_execution_context()):
             pass
 
 
-def write_all(news: News, log: EventLog, job_context: _internals.PlanExecutionContext) -> Iterator[dg.DagsterEvent]:
-    """Puts all of it on the run, from outside an op."""
-    for materialization in news.materializations:
+def write_all(new: NewEvents, log: EventLog, job_context: _internals.PlanExecutionContext) -> Iterator[dg.DagsterEvent]:
+    """Writes all of it to the run, from outside an op."""
+    for materialization in new.materializations:
         yield _write(
             dg.DagsterEventType.ASSET_MATERIALIZATION,
             _internals.StepMaterializationData(_asset_event(materialization)),
@@ -94,7 +101,7 @@ def write_all(news: News, log: EventLog, job_context: _internals.PlanExecutionCo
             f"Materialized {materialization.key.to_user_string()}.",
         )
         log.wrote_asset(materialization)
-    for result in news.checks:
+    for result in new.checks:
         yield from _write_check(result, log, job_context)
 
 
@@ -108,17 +115,17 @@ def _write_check(result: CheckResult, log: EventLog, where: Any) -> Iterator[dg.
             dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
             _internals.AssetCheckEvaluationPlanned(asset_key=result.key.asset_key, check_name=result.key.name),
             where,
-            f"Tells the result of check {_check_name(result)}.",
+            f"Reports the result of check {_check_name(result)}.",
         )
-    standing = log.asset(result.key.asset_key)
+    latest = log.asset(result.key.asset_key)
     evaluation = _internals.AssetCheckEvaluation(
         asset_key=result.key.asset_key,
         check_name=result.key.name,
         passed=result.passed,
         metadata=dict(result.metadata),
         severity=result.severity,
-        # None for one that this run has just written: Dagster takes a check of the same run for up to date.
-        target_materialization_data=standing.materialization if standing else None,
+        # None if this run has just written it: Dagster considers a check of the same run up to date.
+        target_materialization_data=latest.materialization if latest else None,
     )
     yield _write(
         dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -139,8 +146,8 @@ def _check_name(result: CheckResult) -> str:
     return f"{result.key.name} on {result.key.asset_key.to_user_string()}"
 
 
-def _by(standing: Standing) -> str:
-    return f" (run {standing.run_id})" if standing.run_id else ""
+def _by(latest: LatestEvent) -> str:
+    return f" (run {latest.run_id})" if latest.run_id else ""
 
 
 def _time(epoch: float) -> str:

@@ -1,4 +1,4 @@
-"""What Dagster's event log says now of the assets and checks that a piece is about. Reads only."""
+"""The latest events that Dagster has of the assets and checks of a task result. Reads only."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .messages import (
     TIMESTAMP_OF_CHECK,
     CheckResult,
     Materialization,
-    Piece,
+    TaskResult,
     number_of,
     text_of,
 )
 
-# Others write too (a sync beside a mirror): what was read longer ago is read again before writing.
+# Others write too (a sync beside a mirror): what was read longer ago than this is read again before writing.
 FRESH_FOR_S = 1.0
-# How many assets and checks are read together: about as many as are written before they have to be read again.
-LEAST_AT_ONCE, MOST_AT_ONCE = 20, 400
+# Batch size of a read, in keys: about as many as are written before they become stale again.
+MIN_BATCH, MAX_BATCH = 20, 400
 _HISTORY = 20
 
 
 @dataclass(frozen=True)
-class Standing:
+class LatestEvent:
     """The latest event of an asset or a check. `passed` is None for an asset."""
 
     evaluation_id: str | None
@@ -42,57 +42,57 @@ class Standing:
 
 
 class EventLog:
-    """The latest events, kept for a second, and read again for all that is still to be written at once."""
+    """A cache of the latest events, valid for a second, which reads ahead for what is about to be written."""
 
     def __init__(self, instance: dg.DagsterInstance, run_id: str) -> None:
         self._instance = instance
         self._run_id = run_id
-        self._assets: dict[dg.AssetKey, Standing | None] = {}
-        self._checks: dict[dg.AssetCheckKey, Standing | None] = {}
+        self._assets: dict[dg.AssetKey, LatestEvent | None] = {}
+        self._checks: dict[dg.AssetCheckKey, LatestEvent | None] = {}
         self._planned: set[dg.AssetCheckKey] = set()
         self._read_at: dict[Any, float] = {}
-        # Of pieces that have come and were not looked at yet. In their order.
-        self._expected: dict[Any, None] = {}
-        # How many were looked at since the last reading.
-        self._looked_at = MOST_AT_ONCE
+        # Keys that will be refreshed soon, in that order.
+        self._prefetched: dict[Any, None] = {}
+        # How many keys were refreshed since the last read.
+        self._refreshed = MAX_BATCH
 
-    def expect(self, pieces: Iterable[Piece]) -> None:
-        """These will be looked at soon: they may be read together."""
-        for piece in pieces:
-            self._expected.update(dict.fromkeys(_keys(piece)))
+    def prefetch(self, results: Iterable[TaskResult]) -> None:
+        """Announces results that will be refreshed soon, so that they are read together."""
+        for result in results:
+            self._prefetched.update(dict.fromkeys(_keys(result)))
 
-    def look(self, piece: Piece) -> None:
-        """Makes sure that what is known of the piece's assets and checks is fresh."""
-        keys = _keys(piece)
+    def refresh(self, result: TaskResult) -> None:
+        """Makes sure that what is cached of the result's assets and checks is fresh."""
+        keys = _keys(result)
         if any(self._is_stale(key) for key in keys):
-            most = min(max(LEAST_AT_ONCE, 2 * self._looked_at), MOST_AT_ONCE)
-            others = (key for key in self._expected if key not in keys and self._is_stale(key))
+            most = min(max(MIN_BATCH, 2 * self._refreshed), MAX_BATCH)
+            others = (key for key in self._prefetched if key not in keys and self._is_stale(key))
             together = [*keys, *islice(others, most)]
-            self._looked_at = 0
+            self._refreshed = 0
             self._read_assets([key for key in together if isinstance(key, dg.AssetKey)])
             self._read_checks([key for key in together if isinstance(key, dg.AssetCheckKey)])
-        self._looked_at += len(keys)
+        self._refreshed += len(keys)
         for key in keys:
-            self._expected.pop(key, None)
+            self._prefetched.pop(key, None)
 
-    def asset(self, key: dg.AssetKey) -> Standing | None:
+    def asset(self, key: dg.AssetKey) -> LatestEvent | None:
         return self._assets.get(key)
 
-    def check(self, key: dg.AssetCheckKey) -> Standing | None:
+    def check(self, key: dg.AssetCheckKey) -> LatestEvent | None:
         return self._checks.get(key)
 
     def is_planned(self, key: dg.AssetCheckKey) -> bool:
-        """Whether this run has announced the check already: twice is an error of Dagster's."""
+        """Whether this run has already planned the check: to plan it twice is an error in Dagster."""
         return key in self._planned
 
     def wrote_asset(self, materialization: Materialization) -> None:
-        self._assets[materialization.key] = Standing(
+        self._assets[materialization.key] = LatestEvent(
             materialization.evaluation_id, materialization.timestamp, self._run_id
         )
 
     def wrote_check(self, result: CheckResult) -> None:
         self._planned.add(result.key)
-        self._checks[result.key] = Standing(result.evaluation_id, result.timestamp, self._run_id, result.passed)
+        self._checks[result.key] = LatestEvent(result.evaluation_id, result.timestamp, self._run_id, result.passed)
 
     def _is_stale(self, key: Any) -> bool:
         read_at = self._read_at.get(key)
@@ -108,7 +108,7 @@ class EventLog:
             latest = record.asset_entry.last_materialization_record
             if latest is not None and latest.asset_materialization is not None:
                 metadata = latest.asset_materialization.metadata
-                self._assets[record.asset_entry.asset_key] = Standing(
+                self._assets[record.asset_entry.asset_key] = LatestEvent(
                     text_of(metadata, EVALUATION_ID_OF_ASSET),
                     number_of(metadata, TIMESTAMP_OF_ASSET),
                     latest.run_id,
@@ -128,21 +128,21 @@ class EventLog:
             if record.run_id == self._run_id:
                 self._planned.add(key)
             evaluation = evaluation_in(record)
-            # Announced by a run that has not told its result, or never will: the last one that did.
-            told = (evaluation, record) if evaluation else last_evaluation(self._instance, key)
-            if told:
-                self._checks[key] = Standing(
-                    text_of(told[0].metadata, EVALUATION_ID_OF_CHECK),
-                    number_of(told[0].metadata, TIMESTAMP_OF_CHECK),
-                    told[1].run_id,
-                    told[0].passed,
+            # Only planned so far, by a run that may never report a result: the last result counts.
+            latest = (evaluation, record) if evaluation else last_evaluation(self._instance, key)
+            if latest:
+                self._checks[key] = LatestEvent(
+                    text_of(latest[0].metadata, EVALUATION_ID_OF_CHECK),
+                    number_of(latest[0].metadata, TIMESTAMP_OF_CHECK),
+                    latest[1].run_id,
+                    latest[0].passed,
                 )
 
 
 def last_evaluation(
     instance: dg.DagsterInstance, key: dg.AssetCheckKey
 ) -> tuple[_internals.AssetCheckEvaluation, Any] | None:
-    """The last result of a check, passing over runs that announced it and told none."""
+    """The last result of a check, ignoring runs that planned it and reported none."""
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_HISTORY)
     for record in history:
         evaluation = evaluation_in(record)
@@ -158,7 +158,7 @@ def evaluation_in(record: Any) -> _internals.AssetCheckEvaluation | None:
 
 
 def reported_by_earlier_attempts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[tuple[Any, str]]:
-    """(asset key or check key, evaluation id) of all that the other runs of a re-execution have reported."""
+    """(asset key or check key, evaluation id) of everything that the other runs of a re-execution have reported."""
     if not run.root_run_id:
         return frozenset()
     group = instance.get_run_group(run.run_id)
@@ -169,9 +169,9 @@ def reported_by_earlier_attempts(instance: dg.DagsterInstance, run: dg.DagsterRu
             continue
         wanted = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
         for entry in instance.all_logs(earlier.run_id, of_type=wanted):
-            told = _reported(entry.dagster_event)
-            if told:
-                reported.add(told)
+            key_and_id = _reported(entry.dagster_event)
+            if key_and_id:
+                reported.add(key_and_id)
     return frozenset(reported)
 
 
@@ -191,8 +191,8 @@ def _known(key: Any, metadata: Mapping[str, Any], name: str) -> tuple[Any, str] 
     return (key, evaluation_id) if evaluation_id else None
 
 
-def _keys(piece: Piece) -> list[Any]:
-    """The assets and checks that a piece is about, and the assets that its checks are about."""
-    assets = [m.key for m in piece.materializations]
-    checks = [c.key for c in piece.checks]
+def _keys(result: TaskResult) -> list[Any]:
+    """The assets and checks of a result, and the assets of its checks."""
+    assets = [m.key for m in result.materializations]
+    checks = [c.key for c in result.checks]
     return list(dict.fromkeys([*assets, *(key.asset_key for key in checks), *checks]))

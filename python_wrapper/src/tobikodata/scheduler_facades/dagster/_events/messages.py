@@ -1,6 +1,6 @@
-"""What `tobiko-facade sync` and `mirror` tell on the Pipes channel, as typed values.
+"""The messages of `tobiko-facade sync` and `mirror` on the Pipes channel, as typed values.
 
-Pure: Pipes messages go in, values come out. What belongs to one task comes as one `Piece`: its
+Pure: Pipes messages go in, events come out. Everything that belongs to one task becomes one `TaskResult`: its
 materializations and checks are collected until the custom message that closes them.
 """
 
@@ -21,7 +21,7 @@ TIMESTAMP_OF_CHECK = "Execution Timestamp"
 
 @dataclass(frozen=True)
 class RemoteRun:
-    """Which remote run is mirrored. Comes first, once."""
+    """Which remote run is mirrored. The first event, sent once."""
 
     run_id: str
     environment: str | None = None
@@ -68,8 +68,8 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """All that is told of one task. `late`: the task had its verdict before, the step is over."""
+class TaskResult:
+    """Everything reported of one task. `late`: its step has already finished."""
 
     node: str
     outcome: str
@@ -83,8 +83,8 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Done:
-    """The executable's last word: all has been told, unless the outcome is `gave_up`."""
+class RunFinished:
+    """The last message: everything has been reported, unless the outcome is `gave_up`."""
 
     outcome: str
     run_id: str | None = None
@@ -94,20 +94,21 @@ class Done:
     requests: int | None = None
 
     @property
-    def told_all(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether everything that happened was reported."""
         return self.outcome != "gave_up"
 
 
 @dataclass(frozen=True)
-class Standard:
-    """A message for Dagster's own handler: opened, closed, log."""
+class PipesMessage:
+    """A message that Dagster's own handler takes: opened, closed, log."""
 
     message: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Said:
-    """A line for Dagster's log, of a thread that must not write it itself. `level` as in `logging`."""
+class LogLine:
+    """A line for Dagster's log, from a thread that must not write there itself. `level` as in `logging`."""
 
     level: int
     text: str
@@ -115,12 +116,12 @@ class Said:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Something on the channel that could not be understood; what follows it is not lost."""
+    """A message that could not be understood; those after it are not lost."""
 
     why: str
 
 
-Event = Union[RemoteRun, TaskStarted, Piece, Done, Standard, Said, Unreadable]
+Event = Union[RemoteRun, TaskStarted, TaskResult, RunFinished, PipesMessage, LogLine, Unreadable]
 
 
 class Assembler:
@@ -129,7 +130,7 @@ class Assembler:
     def __init__(self) -> None:
         self._materializations: list[Materialization] = []
         self._checks: list[CheckResult] = []
-        self._heard = 0
+        self._received = 0
 
     def feed(self, message: Mapping[str, Any]) -> list[Event]:
         try:
@@ -139,10 +140,10 @@ class Assembler:
 
     def _read(self, method: str, params: Mapping[str, Any], message: Mapping[str, Any]) -> list[Event]:
         if method in ("opened", "closed"):
-            return [Standard(message)]
-        self._heard += 1
+            return [PipesMessage(message)]
+        self._received += 1
         if method == "log":
-            return [Standard(message)]
+            return [PipesMessage(message)]
         if method == "report_asset_materialization":
             self._materializations.append(
                 Materialization(asset_key(params["asset_key"]), metadata_values(params.get("metadata")))
@@ -171,23 +172,23 @@ class Assembler:
         if kind == "task_started":
             return [TaskStarted(payload["node"], payload.get("link"))]
         if kind == "task":
-            return self._close_piece(payload)
+            return self._close_task(payload)
         if kind == "done":
             more = {name: payload.get(name) for name in ("run_id", "reason", "link", "tasks", "requests")}
-            return [self._complete(Done(payload["outcome"], **more), payload.get("messages"))]
+            return [self._verify_count(RunFinished(payload["outcome"], **more), payload.get("messages"))]
         return [Unreadable(f"unknown custom message {_shortened(json.dumps(payload))}")]
 
-    def _complete(self, done: Done, told: int | None) -> Done:
-        """The last word says how many there were before it."""
-        heard = self._heard - 1
-        if not done.told_all or told is None or told == heard:
-            return done
-        return replace(done, outcome="gave_up", reason=f"{told} messages were sent and {heard} arrived")
+    def _verify_count(self, finished: RunFinished, sent: int | None) -> RunFinished:
+        """The last message says how many were sent before it."""
+        received = self._received - 1
+        if not finished.is_complete or sent is None or sent == received:
+            return finished
+        return replace(finished, outcome="gave_up", reason=f"{sent} messages were sent and {received} arrived")
 
-    def _close_piece(self, payload: Mapping[str, Any]) -> list[Event]:
+    def _close_task(self, payload: Mapping[str, Any]) -> list[Event]:
         materializations, self._materializations = tuple(self._materializations), []
         checks, self._checks = tuple(self._checks), []
-        piece = Piece(
+        result = TaskResult(
             node=payload["node"],
             outcome=payload["outcome"],
             reason=payload.get("reason"),
@@ -205,12 +206,12 @@ class Assembler:
         if expected != (len(materializations), len(checks)):
             return [
                 Unreadable(
-                    f"of {piece.node}, {expected[0]} materializations and {expected[1]} checks were "
-                    f"announced, {len(materializations)} and {len(checks)} came"
+                    f"of {result.node}, {expected[0]} materializations and {expected[1]} checks were "
+                    f"announced, {len(materializations)} and {len(checks)} arrived"
                 ),
-                piece,
+                result,
             ]
-        return [piece]
+        return [result]
 
 
 def asset_key(wire: str) -> dg.AssetKey:

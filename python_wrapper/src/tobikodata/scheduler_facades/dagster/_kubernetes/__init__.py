@@ -1,0 +1,1 @@
+"""Runs the executable in a pod (extra `[k8s]`)."""

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Callable
 from urllib.parse import urlsplit
 
 from .._errors import TobikoFacadeError
-from .._events.messages import Done, Said
+from .._events.messages import LogLine
 from .._launch import executable
 from .._launch.connection import Connection
 from .._launch.launcher import Launched, Launcher, SessionContext
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .pod_reader import PodReader
 
 STOP_LIMIT_S = 8.0
-# In bytes, packed as Pipes does it; the rest of the context is small.
-LONGEST_EXTRAS = 120 * 1024
+# Compressed as Pipes does it; the rest of the context is small.
+MAX_EXTRAS_BYTES = 120 * 1024
 
-# What the pod gets of this process's environment: settings that are no secrets.
+# Variables of this process that are passed to the pod: settings, no secrets.
 PASSED_ON = (
     "TCLOUD_TOKEN_URL",
     "TCLOUD_SCOPE",
@@ -45,18 +45,21 @@ class KubernetesLauncher(Launcher):
 
     Args:
         image: An image with `tobiko-facade` on its PATH: that of this project, or your own with this package.
-        namespace: Where the pods are made. Left out: that of the process that launches them, else "default".
+        namespace: Where the pods are created. Default: that of the launching process, else "default".
         secret_name: A Secret whose keys become the pod's environment: TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET.
-            What SQLMeshEnterpriseDagster was given does not go into the pod, except for the URL.
-        base_pod_spec: Laid over the spec that we ask for, which is locked down; keys in snake or camel case. The
-            first container is the executable's.
+            Of the arguments of SQLMeshEnterpriseDagster, only the URL goes into the pod.
+        base_pod_spec: Merged over the default spec, which is locked down; keys in snake or camel case. The first
+            container is the executable's.
         base_pod_meta: The pods' labels and annotations.
-        env: More variables for the executable. No secrets: they are shown in the pod's spec.
-        poll_interval: Seconds between two looks at the pod's state. What the executable tells is streamed.
-        start_timeout: Seconds that a pod may take to start: room for a node to be added.
+        env: More variables for the executable. No secrets: everyone who may read pods can read them.
+        poll_interval: Seconds between two requests for the state of the pod. Messages of the executable are streamed.
+        start_timeout: Seconds that a pod may take to start; allow for the time to add a node.
         load_incluster_config: As of PipesK8sClient.
         kubeconfig_file: As of PipesK8sClient.
         kube_context: As of PipesK8sClient.
+
+    Raises:
+        TobikoFacadeError: dagster-k8s is not installed, or an argument is not valid in Kubernetes.
     """
 
     def __init__(
@@ -106,22 +109,22 @@ class KubernetesLauncher(Launcher):
         context: Any,
         *,
         nodes: Sequence[str] | None = None,
-        stdout: Sequence[IO[str]] = (),  # noqa: ARG002  # a pod's log does not tell which stream a line is of
+        stdout: Sequence[IO[str]] = (),  # noqa: ARG002  # a pod's log does not say which stream a line is from
         stderr: Sequence[IO[str]] = (),
     ) -> Iterator[Launched]:
         from . import pod_spec
         from .pod_client import WatchedPodClient
         from .pod_reader import PodReader
 
-        printed = _Printed([sys.stderr, *stderr], connection.without_secrets)
-        reader = PodReader(printed)
+        output = _Output([sys.stderr, *stderr], connection.redact)
+        reader = PodReader(output)
         spec = pod_spec.pod_spec(self._spec, self.image, [executable.NAME, *arguments], self.secret_name)
         client = WatchedPodClient(
             reader, spec["containers"][0]["name"], self._start_timeout, context.instance, **self._options
         )
-        launched = _Pod(client, reader, printed, context.log)
+        launched = _Pod(client, reader, output, context.log)
         launched.start(
-            context=SessionContext(context, log=_Queued(reader)),
+            context=SessionContext(context, log=_QueueLog(reader)),
             namespace=self.namespace,
             env={**self._environ(connection), **self._env},
             base_pod_meta=self._meta_of(context),
@@ -135,7 +138,7 @@ class KubernetesLauncher(Launcher):
 
     def _environ(self, connection: Connection) -> dict[str, str]:
         given = {name: value for name in PASSED_ON if (value := os.environ.get(name))}
-        # A URL with a password in it belongs into the Secret.
+        # A URL with a password belongs in the Secret.
         return given if urlsplit(connection.base_url).password else {**given, "TCLOUD_BASE_URL": connection.base_url}
 
     def _meta_of(self, context: Any) -> dict[str, Any]:
@@ -153,22 +156,22 @@ class KubernetesLauncher(Launcher):
 
 
 def _extras(nodes: Sequence[str] | None) -> dict[str, Any]:
-    """For the Pipes context, which goes into the pod as a variable: Linux takes none of more than 128 KiB.
+    """For the Pipes context, which goes into the pod as a variable: Linux limits it to 128 KiB.
 
-    Without its names, the executable cannot tell of the nodes that the job knows and the cloud does not any more.
+    Without the names, the executable cannot report on nodes that the job knows and the cloud no longer does.
     """
     extras = {"nodes": list(nodes or ())}
     packed = zlib.compress(json.dumps(extras).encode())
-    return extras if nodes and len(packed) * 4 // 3 < LONGEST_EXTRAS else {}
+    return extras if nodes and len(packed) * 4 // 3 < MAX_EXTRAS_BYTES else {}
 
 
 class _Pod(Launched):
-    """A pod. Dagster's client, which waits for its end, has a thread of its own."""
+    """A pod. Dagster's client waits for its end in a thread of its own."""
 
-    def __init__(self, client: WatchedPodClient, reader: PodReader, printed: _Printed, log: Any) -> None:
+    def __init__(self, client: WatchedPodClient, reader: PodReader, output: _Output, log: Any) -> None:
         super().__init__(reader, log)
         self._client = client
-        self._printed = printed
+        self._output = output
         self._thread: Thread | None = None
         self._error: BaseException | None = None
 
@@ -176,24 +179,24 @@ class _Pod(Launched):
         self._thread = Thread(target=self._run, kwargs=arguments, daemon=True)
         self._thread.start()
 
-    def without_last_word(self, done: Done | None) -> str | None:
-        """Its last word may be that it was asked to end: Kubernetes knows by whom."""
-        if done and not done.told_all and self._client.trouble:
-            return self.how_it_ended()
-        return super().without_last_word(done)
+    def incomplete_reason(self) -> str | None:
+        """The executable may have reported that it was interrupted: Kubernetes knows why."""
+        if self.finished and not self.finished.is_complete and self._client.error:
+            return self.exit_description()
+        return super().incomplete_reason()
 
-    def how_it_ended(self) -> str:
+    def exit_description(self) -> str:
         where = f"pod {self._client.pod}, namespace {self._client.namespace}"
-        if self._client.trouble:
-            return self._printed.hide(f"{self._client.trouble} ({where})")
+        if self._client.error:
+            return self._output.redact(f"{self._client.error} ({where})")
         code = self._client.exit_code
         if code is None:
-            what = f"the end of {where} was not seen" if self._client.pod else "no pod could be made"
-            return self._printed.hide(f"{what}: {_sentence(self._error)}")
-        sent_by_signal = code > 128
-        return self._printed.hide(
-            executable.ended_with(
-                f"{executable.NAME} in {where}", 128 - code if sent_by_signal else code, self._printed.tail()
+            what = f"the end of {where} was not observed" if self._client.pod else "no pod could be created"
+            return self._output.redact(f"{what}: {_describe_error(self._error)}")
+        ended_by_signal = code > 128
+        return self._output.redact(
+            executable.describe_exit(
+                f"{executable.NAME} in {where}", 128 - code if ended_by_signal else code, self._output.tail()
             )
         )
 
@@ -204,34 +207,34 @@ class _Pod(Launched):
             if self._thread.is_alive():  # a call hangs
                 self._client.delete()
 
-    def _is_over(self) -> bool:
+    def _has_ended(self) -> bool:
         return self._thread is None or not self._thread.is_alive()
 
     def _run(self, **arguments: Any) -> None:
-        from .pod_client import PodOver
+        from .pod_client import ContainerExited
 
         try:
             self._client.run(**arguments)
-        except PodOver:
+        except ContainerExited:
             pass
         except BaseException as error:
             self._error = error
             self._client.delete()
 
 
-class _Printed:
-    """What the executable prints into the pod's log."""
+class _Output:
+    """The lines that the executable prints into the pod's log."""
 
-    def __init__(self, targets: Sequence[IO[str]], hide: Callable[[str], str]) -> None:
+    def __init__(self, targets: Sequence[IO[str]], redact: Callable[[str], str]) -> None:
         self._targets = targets
         self._last: deque[str] = deque(maxlen=40)
-        self.hide = hide
+        self.redact = redact
 
     def __call__(self, line: str) -> None:
         self._last.append(line)
         for target in self._targets:
             try:
-                target.write(self.hide(line) + "\n")
+                target.write(self.redact(line) + "\n")
                 target.flush()
             except (OSError, ValueError):  # closed, or a full disk: the reader must not wait for it
                 continue
@@ -240,21 +243,21 @@ class _Printed:
         return "\n".join(self._last)
 
 
-class _Queued:
-    """Dagster's log, as far as a Pipes session writes to it: by way of the queue."""
+class _QueueLog:
+    """The part of Dagster's log that a Pipes session uses; its lines go through the queue."""
 
     def __init__(self, reader: PodReader) -> None:
         self._reader = reader
 
     def info(self, text: str, *_: Any, **__: Any) -> None:
-        self._reader.events.put(Said(logging.INFO, text))
+        self._reader.events.put(LogLine(logging.INFO, text))
 
     def warning(self, text: str, *_: Any, **__: Any) -> None:
-        if not text.startswith("[pipes] did not receive"):  # the launcher says why
-            self._reader.events.put(Said(logging.WARNING, text))
+        if not text.startswith("[pipes] did not receive"):  # the launcher logs the reason
+            self._reader.events.put(LogLine(logging.WARNING, text))
 
 
-def _sentence(error: BaseException | None) -> str:
-    from .pod_client import sentence
+def _describe_error(error: BaseException | None) -> str:
+    from .pod_client import describe_error
 
-    return sentence(error) if error else "no reason given"
+    return describe_error(error) if error else "no reason given"

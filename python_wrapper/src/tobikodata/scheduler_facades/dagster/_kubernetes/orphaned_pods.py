@@ -1,4 +1,4 @@
-"""Clears away what killed run workers left: pods whose Dagster run has ended."""
+"""Deletes what killed run workers have left: pods whose Dagster run has finished."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RUN_ID_LABEL = "dagster/run-id"
 CALL_LIMIT_S = 10
 
 
-def clear_leftovers(core_api: Any, namespace: str, instance: dg.DagsterInstance) -> list[str]:
-    """The names of the pods that were deleted. Pods of another Dagster, whose runs this one does not know, stay."""
+def delete_orphaned_pods(core_api: Any, namespace: str, instance: dg.DagsterInstance) -> list[str]:
+    """Returns the names of the deleted pods. Pods of other Dagster instances, whose runs are unknown here, stay."""
     deleted = []
     try:
         pods = core_api.list_namespaced_pod(
@@ -30,5 +30,5 @@ def clear_leftovers(core_api: Any, namespace: str, instance: dg.DagsterInstance)
                 core_api.delete_namespaced_pod(pod.metadata.name, namespace, _request_timeout=CALL_LIMIT_S)
                 deleted.append(pod.metadata.name)
     except (ApiException, urllib3.exceptions.HTTPError, OSError):
-        pass  # another launch does it
+        pass  # the next launch will do it
     return deleted

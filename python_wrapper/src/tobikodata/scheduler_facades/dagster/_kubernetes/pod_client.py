@@ -21,36 +21,34 @@ from kubernetes.client.exceptions import ApiException  # type: ignore[import-unt
 import dagster as dg
 
 from .._errors import TobikoFacadeError
-from .._events.messages import Said
-from .orphaned_pods import clear_leftovers
+from .._events.messages import LogLine
+from .orphaned_pods import delete_orphaned_pods
 from .pod_reader import PodReader
-from .pod_state import DELETED, PodState, state_of
+from .pod_state import state_of
+from .pod_watch import PodWatch
 
-# How long a container may be unable to start for a reason that may pass: an image that is just being pushed.
-STUCK_LIMIT_S = 30.0
-LONGEST_LOOK_INTERVAL_BEFORE_START_S = 5.0
-ENDING_LOOK_INTERVAL_S = 0.5
-# A pod that is being deleted has so long to end before it is given up.
-DELETION_LIMIT_S = 20.0
 API_OUTAGE_LIMIT_S = 300.0
-# Some clusters say 401 for a moment.
-NOT_LET_IN_LIMIT_S = 20.0
+# Some clusters answer 401 for a moment.
+UNAUTHORIZED_LIMIT_S = 20.0
 CALL_LIMIT_S = 10
-# How long the end of the log is waited for.
+# How long to wait for the end of the log.
 DRAIN_LIMIT_S = 60.0
 _ROLE = "give its service account the Role of examples/kubernetes/rbac.yaml"
 
 
-class PodTrouble(TobikoFacadeError):
+class PodError(TobikoFacadeError):
     """Why a pod did not do its work, in a sentence."""
 
 
-class PodOver(Exception):
-    """The container has ended by itself, and its log is read."""
+class ContainerExited(Exception):
+    """The container has exited by itself, and its log has been read."""
 
 
 class WatchedPodClient(PipesK8sClient):
-    """Follows the pod's log and state at once, until the pod is over. One launch."""
+    """Follows the log and the state of a pod until it has ended. For one launch.
+
+    Afterwards `exit_code` is set if the container exited by itself, else `error` says what else happened.
+    """
 
     def __init__(
         self, reader: PodReader, container: str, start_limit_s: float, instance: dg.DagsterInstance, **options: Any
@@ -66,9 +64,8 @@ class WatchedPodClient(PipesK8sClient):
         self._outage_since: float | None = None
         self.namespace = ""
         self.pod = ""
-        # How it went: an exit code where the container has ended by itself, else what else happened.
         self.exit_code: int | None = None
-        self.trouble: PodTrouble | None = None
+        self.error: PodError | None = None
         self.is_deleted = False
 
     def stop(self) -> None:
@@ -76,7 +73,7 @@ class WatchedPodClient(PipesK8sClient):
         self._stopped.set()
         self._woken.set()
 
-    def consume_pod_logs(  # type: ignore[override]  # takes what either version of dagster-k8s gives
+    def consume_pod_logs(  # type: ignore[override]  # takes what either version of dagster-k8s passes
         self,
         context: Any,  # noqa: ARG002
         client: Any,
@@ -84,15 +81,14 @@ class WatchedPodClient(PipesK8sClient):
         pod_name: str,
         **_: Any,
     ) -> NoReturn:
-        """In the place of the stock client's, between creating the pod and deleting it.
+        """Replaces the stock client's, between the creation of the pod and its deletion.
 
-        Always raises, past the stock client's wait for the pod's end: it would wait for each container that somebody
-        put beside ours.
+        Always raises, to bypass the stock client's wait for the end of the pod: that would wait for every sidecar.
         """
         self._core_api, self.namespace, self.pod = client.core_api, namespace, pod_name
-        self._say(logging.INFO, f"launched in pod {pod_name}, namespace {namespace}")
-        for name in clear_leftovers(client.core_api, namespace, self._instance):
-            self._say(logging.INFO, f"deleted the pod {name}, which the killed worker of an ended run had left")
+        self._log(logging.INFO, f"launched in pod {pod_name}, namespace {namespace}")
+        for name in delete_orphaned_pods(client.core_api, namespace, self._instance):
+            self._log(logging.INFO, f"deleted the pod {name}, which the killed worker of a finished run had left")
         over = Flag()
         follower = Thread(
             target=self._reader.follow,
@@ -101,21 +97,21 @@ class WatchedPodClient(PipesK8sClient):
         )
         try:
             self.exit_code = self._watch(follower)
-        except PodTrouble as trouble:
-            self.trouble = trouble
+        except PodError as error:
+            self.error = error
             raise
         finally:
             over.set()
             if follower.ident and not self._stopped.is_set():
                 follower.join(DRAIN_LIMIT_S)
         if self._reader.is_incomplete or follower.is_alive():
-            self.trouble = PodTrouble("the API server did not give the end of the pod's log")
-            raise self.trouble
-        raise PodOver
+            self.error = PodError("the API server did not return the end of the pod's log")
+            raise self.error
+        raise ContainerExited
 
     def delete(self) -> None:
-        """As often as it takes: a pod that is left over goes on."""
-        why: Any = None
+        """Deletes the pod, with retries: an orphaned pod would continue to run."""
+        reason = ""
         for attempt in range(3):
             if self.is_deleted or not self.pod:
                 return
@@ -123,65 +119,40 @@ class WatchedPodClient(PipesK8sClient):
                 self._core_api.delete_namespaced_pod(self.pod, self.namespace, _request_timeout=CALL_LIMIT_S)
                 self.is_deleted = True
                 return
-            except ApiException as error:
-                if error.status == 404:
+            except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+                status = getattr(error, "status", None)
+                if status == 404:
                     self.is_deleted = True
                     return
-                why = sentence(error)
-                if error.status == 403:
+                reason = describe_error(error)
+                if status == 403:
                     break
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                why = error
             time.sleep(0.5 * 2**attempt)
-        self._say(logging.WARNING, f"the pod {self.pod} in namespace {self.namespace} is left over: {why}")
+        self._log(logging.WARNING, f"the pod {self.pod} in namespace {self.namespace} could not be deleted: {reason}")
 
     def _watch(self, follower: Thread) -> int | None:
-        """The exit code, when the container has ended and no more is to be said of it."""
-        began = time.monotonic()
-        stuck_since: float | None = None
-        cause: str | None = None
-        cause_since = 0.0
-        told: set[str] = set()
-        seen = False
+        """The exit code of the container; PodError if it ended otherwise."""
+        watch = PodWatch(time.monotonic(), self._start_limit_s, float(self.poll_interval))
         while True:
             self._woken.clear()
             if self._stopped.is_set():
-                raise PodTrouble("stopped")
+                raise PodError("stopped")
             if self._reader.refused:
-                raise PodTrouble(sentence(self._reader.refused))
-            pod = self._look()
-            now = time.monotonic()
-            if pod is None and (seen or now - began > DELETION_LIMIT_S):
-                raise PodTrouble(cause or DELETED)
-            state = state_of(pod, self._container) if pod else PodState()
-            seen = seen or pod is not None
-            if (state.started or state.over) and not follower.ident:
+                raise PodError(describe_error(self._reader.refused))
+            pod = self._find_pod()
+            step = watch.step(state_of(pod, self._container) if pod else None, time.monotonic())
+            watch = step.watch
+            if step.follow_log and not follower.ident:
                 follower.start()
-            if state.cause and not cause:
-                cause, cause_since = state.cause, now
-            if state.over or (cause and now - cause_since > DELETION_LIMIT_S):
-                if cause:
-                    raise PodTrouble(cause)
-                return state.exit_code
-            if not state.started:
-                stuck_since = (stuck_since or now) if state.is_stuck else None
-                waits_for = state.waits_for or "its container is being created"
-                if state.is_hopeless or (stuck_since and now - stuck_since >= STUCK_LIMIT_S):
-                    raise PodTrouble(f"the pod cannot start: {waits_for}{self._warnings()}")
-                if now - began > self._start_limit_s:
-                    raise PodTrouble(
-                        f"the pod has not started within {self._start_limit_s:.0f} s: {waits_for}{self._warnings()}"
-                    )
-                if state.waits_for and waits_for not in told:
-                    told.add(waits_for)
-                    self._say(logging.WARNING, f"the pod {self.pod} waits: {waits_for}")
-            interval = float(self.poll_interval)
-            limit = (
-                ENDING_LOOK_INTERVAL_S if cause else interval if state.started else LONGEST_LOOK_INTERVAL_BEFORE_START_S
-            )
-            self._woken.wait(min(interval, limit))
+            if step.failure:
+                raise PodError(step.failure + (self._warning_events() if step.with_events else ""))
+            if step.ended:
+                return step.exit_code
+            if step.warning:
+                self._log(logging.WARNING, f"the pod {self.pod} is waiting: {step.warning}")
+            self._woken.wait(step.next_poll_s)
 
-    def _look(self) -> Any:
+    def _find_pod(self) -> Any:
         while True:
             try:
                 found = self._core_api.list_namespaced_pod(
@@ -191,54 +162,56 @@ class WatchedPodClient(PipesK8sClient):
                 return found[0] if found else None
             except ApiException as error:
                 if error.status in (403, 404):
-                    raise PodTrouble(sentence(error)) from None
-                self._bear(sentence(error), NOT_LET_IN_LIMIT_S if error.status == 401 else API_OUTAGE_LIMIT_S)
+                    raise PodError(describe_error(error)) from None
+                limit_s = UNAUTHORIZED_LIMIT_S if error.status == 401 else API_OUTAGE_LIMIT_S
+                self._tolerate_outage(describe_error(error), limit_s)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                self._bear(sentence(error), API_OUTAGE_LIMIT_S)
+                self._tolerate_outage(describe_error(error), API_OUTAGE_LIMIT_S)
 
-    def _bear(self, why: str, limit_s: float) -> None:
-        """The API server may be away for a while: an upgrade takes minutes, and the pod goes on."""
+    def _tolerate_outage(self, reason: str, limit_s: float) -> None:
+        """The API server may be away for minutes, during an upgrade for example: the pod continues to run."""
         now = time.monotonic()
         self._outage_since = self._outage_since or now
-        if self._stopped.is_set() or now - self._outage_since > limit_s:
-            raise PodTrouble(f"the pod cannot be looked at, for {now - self._outage_since:.0f} s now: {why}")
+        outage_s = now - self._outage_since
+        if self._stopped.is_set() or outage_s > limit_s:
+            raise PodError(f"the state of the pod has been unavailable for {outage_s:.0f} s: {reason}")
         self._stopped.wait(min(5.0, float(self.poll_interval)))
 
-    def _warnings(self) -> str:
-        """The last of Kubernetes' events that warn of this pod."""
+    def _warning_events(self) -> str:
+        """The last of the warnings among the pod's events."""
         try:
             events = self._core_api.list_namespaced_event(
                 self.namespace, field_selector=f"involvedObject.name={self.pod}", _request_timeout=CALL_LIMIT_S
             ).items
         except ApiException as error:
-            return f" (its events cannot be read: {sentence(error)})"
+            return f" (its events cannot be read: {describe_error(error)})"
         except (urllib3.exceptions.HTTPError, OSError):
             return ""
         texts = [f"{event.reason}: {event.message}" for event in events if event.type == "Warning"]
         return "".join(f"; {text}" for text in list(dict.fromkeys(texts))[-3:])
 
-    def _say(self, level: int, text: str) -> None:
-        self._reader.events.put(Said(level, text))
+    def _log(self, level: int, text: str) -> None:
+        self._reader.events.put(LogLine(level, text))
 
 
-def sentence(error: BaseException) -> str:
-    """What went wrong with a call, without the headers that the client's own text carries."""
+def describe_error(error: BaseException) -> str:
+    """What went wrong with a call, without the headers that the client puts into its message."""
     if isinstance(error, ApiException):
-        said = _told_by_server(error)
-        if error.status == 403 and "is forbidden" in said and "cannot" in said:
-            return f"{said}: {_ROLE}"
-        return f"the Kubernetes API answers {error.status}: {said}" if error.status else said
+        message = _server_message(error)
+        if error.status == 403 and "is forbidden" in message and "cannot" in message:
+            return f"{message}: {_ROLE}"
+        return f"the Kubernetes API answered {error.status}: {message}" if error.status else message
     if isinstance(error, urllib3.exceptions.MaxRetryError):
         return f"the Kubernetes API cannot be reached: {error.reason}"
     return str(error) or type(error).__name__
 
 
-def _told_by_server(error: ApiException) -> str:
+def _server_message(error: ApiException) -> str:
     body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else error.body
     try:
-        told = json.loads(body or "")
+        answer = json.loads(body or "")
     except ValueError:
-        told = None
-    if isinstance(told, Mapping) and told.get("message"):
-        return str(told["message"])
+        answer = None
+    if isinstance(answer, Mapping) and answer.get("message"):
+        return str(answer["message"])
     return str(body or error.reason or "no reason given").strip()[:500]

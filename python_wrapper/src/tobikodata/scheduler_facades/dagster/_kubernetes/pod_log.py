@@ -1,8 +1,8 @@
-"""A pod's log as lines, each once, whatever becomes of the connections that bring it.
+"""The lines of a pod's log, each once, across any number of broken connections.
 
-The API server cuts a log stream now and then. The next one begins a little before the end of the last; what came
-before is known by its time stamp and text. Stamps alone would not do: stdout and stderr are stamped apart, so that a
-line may stand behind a later one, and several may bear the same.
+The API server cuts a log stream now and then. The next one begins a little before the end of the last; lines that were
+read before are recognized by timestamp and text. Timestamps alone are not enough: stdout and stderr are stamped
+separately, so that a line may follow a later one, and several may share one timestamp.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-# How far back a new stream begins: more than lines of stdout and stderr are ever out of order.
+# How far back a new stream begins: longer than lines of stdout and stderr are ever out of order.
 OVERLAP_S = 5
 
-# As the kubelet writes it: always nine digits, in UTC or in the node's own zone.
+# As the kubelet writes it: always nine digits, in UTC or in the node's time zone.
 _STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) (.*)", re.DOTALL)
 
 KEPT_LINES = 20_000
 
 
 class PodLog:
-    """What has been read of one container's log."""
+    """What has been read of a container's log so far."""
 
     def __init__(self) -> None:
         self._newest_ns = 0
@@ -32,7 +32,7 @@ class PodLog:
 
     @property
     def since(self) -> str | None:
-        """Where the next stream is to begin; None: at the beginning."""
+        """The time from which to request the next stream; None: from the beginning."""
         if not self._newest_ns:
             return None
         second = self._newest_ns // 1_000_000_000 - OVERLAP_S
@@ -42,9 +42,9 @@ class PodLog:
         return LogStream(self)
 
     def new(self, line: bytes, in_this_stream: Counter[tuple[int, int]]) -> bytes | None:
-        """The text of a stamped line; None if it has been read before."""
+        """The text of a line without its timestamp; None if it has been read before."""
         stamped = _STAMPED.fullmatch(line)
-        if stamped is None:  # no kubelet writes such a line; it is better told twice than lost
+        if stamped is None:  # no kubelet writes such a line; better twice than lost
             return line
         stamp_ns = self._nanoseconds(stamped[1], stamped[3]) + int(stamped[2])
         key = (stamp_ns, hash(stamped[4]))
@@ -59,21 +59,21 @@ class PodLog:
 
     def _nanoseconds(self, second: bytes, zone: bytes) -> int:
         text = second + zone
-        if self._second[0] != text:  # lines come by the thousand in a second
+        if self._second[0] != text:  # thousands of lines may share a second
             moment = datetime.fromisoformat(text.replace(b"Z", b"+00:00").decode())
             self._second = (text, int(moment.timestamp()) * 1_000_000_000)
         return self._second[1]
 
     def _forget(self) -> None:
-        """Lines that no later stream brings again."""
+        """Drops lines that no later stream repeats."""
         oldest = self._newest_ns - 2 * OVERLAP_S * 1_000_000_000
         self._seen = Counter({key: count for key, count in self._seen.items() if key[0] >= oldest})
-        # However many came within that time: looked through only so often that it costs nothing.
+        # However many are left: the next time is far enough away for the cost not to matter.
         self._forget_at = max(KEPT_LINES, 2 * len(self._seen))
 
 
 class LogStream:
-    """What one connection brings, cut into lines."""
+    """The bytes of one connection, split into lines."""
 
     def __init__(self, log: PodLog) -> None:
         self._log = log
@@ -81,13 +81,13 @@ class LogStream:
         self._in_this_stream: Counter[tuple[int, int]] = Counter()
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """The new lines. What comes after the last newline waits for its rest."""
+        """The new lines. What follows the last newline is buffered."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             yield from self._take(line)
 
     def finish(self) -> Iterator[str]:
-        """A last line without an end, of a log that has ended."""
+        """The last line of a log that has ended without a newline."""
         rest, self._rest = self._rest, b""
         yield from self._take(rest)
 

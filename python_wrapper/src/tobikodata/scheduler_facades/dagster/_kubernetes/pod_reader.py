@@ -1,4 +1,4 @@
-"""Follows a pod's log until the pod is over, across any number of streams, and hands on what it says."""
+"""Follows the log of a pod until it ends, across any number of streams, and passes on its messages."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from kubernetes.client.exceptions import ApiException  # type: ignore[import-unt
 from .._events.reader import EventQueue, message_in
 from .pod_log import PodLog
 
-# A stream that brings nothing for so long is opened again: it may have been cut without a word.
-QUIET_LIMIT_S = 30
+# A stream without data for this long is reopened: the connection may be dead.
+IDLE_LIMIT_S = 30
 CONNECT_LIMIT_S = 10
-LONGEST_PAUSE_S = 3.0
-# How long the end of the log is asked for in vain when the pod is over and the API server answers with errors.
+MAX_PAUSE_S = 3.0
+# How long to retry for the end of the log when the pod has ended and the API server answers with errors.
 LAST_READ_LIMIT_S = 45
 
 
 class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
-    """`forward` gets the lines that are no messages: what the executable prints."""
+    """`forward` gets the lines that are not messages: whatever else the executable prints."""
 
     def __init__(self, forward: Callable[[str], None]) -> None:
         super().__init__()
         self._forward = forward
         self._log = PodLog()
         self._lines = 0
-        # Why the log cannot be read and never will be.
+        # Set if the log can never be read.
         self.refused: ApiException | None = None
         self.is_incomplete = False
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[dict[str, str]]:
-        self._standard = handler
+        self._pipes_handler = handler
         yield {"stdio": "stderr"}
 
     def follow(
         self, core_api: Any, namespace: str, pod: str, container: str, over: Flag, cut: Callable[[], None]
     ) -> None:
-        """Returns when `over` was set and all has been read. `cut` is called when a stream has ended."""
+        """Returns when `over` was set and everything has been read. Calls `cut` whenever a stream ends."""
         failures = idle = 0
         given_up_at: float | None = None
         while True:
-            # Asked before reading: all that was written before is then read.
+            # Checked before reading: everything written before is then read.
             last = over.is_set()
             before = self._lines
             try:
@@ -76,12 +76,12 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
                     self.is_incomplete = True
                     return
             cut()
-            pause_s = min(LONGEST_PAUSE_S, 0.1 * 2 ** min(10, max(failures, idle)))
+            pause_s = min(MAX_PAUSE_S, 0.1 * 2 ** min(10, max(failures, idle)))
             time.sleep(pause_s) if last else over.wait(pause_s)
 
     def _read(self, core_api: Any, namespace: str, pod: str, container: str, follow: bool) -> None:
         """One stream, to its end."""
-        # By hand, since the client's method has no `sinceTime`: `sinceSeconds` would need the node's clock.
+        # A raw call, since the client's method has no `sinceTime`, and `sinceSeconds` would need the node's clock.
         query = [("container", container), ("timestamps", "true")]
         query += [("follow", "true")] if follow else []
         query += [("sinceTime", self._log.since)] if self._log.since else []
@@ -94,28 +94,28 @@ class PodReader(EventQueue, PipesK8sPodLogsMessageReader):
             auth_settings=["BearerToken"],
             _preload_content=False,
             _return_http_data_only=True,
-            _request_timeout=(CONNECT_LIMIT_S, QUIET_LIMIT_S),
+            _request_timeout=(CONNECT_LIMIT_S, IDLE_LIMIT_S),
         )
         stream = self._log.stream()
         try:
             for chunk in response.stream():
                 for line in stream.feed(chunk):
-                    self._hear(line)
+                    self._handle_line(line)
             if not follow:
                 for line in stream.finish():
-                    self._hear(line)
+                    self._handle_line(line)
         finally:
             response.close()
 
-    def _hear(self, line: str) -> None:
+    def _handle_line(self, line: str) -> None:
         self._lines += 1
         try:
             message = message_in(line)
-        except ValueError:  # not whole: the last word will miss it
+        except ValueError:  # incomplete: the count in the last message reveals it
             message = None
         if message is None:
             self._forward(line)
-        elif self._standard and message.get("method") in ("opened", "closed"):
-            self._standard.handle_message(message)  # Dagster looks for them when the session ends, in this thread
+        elif self._pipes_handler and message.get("method") in ("opened", "closed"):
+            self._pipes_handler.handle_message(message)  # Dagster expects them, in this thread, before the session ends
         else:
             self.handle_message(message)

@@ -1,4 +1,4 @@
-"""The pod that a KubernetesLauncher asks for: locked down, and the user's `base_pod_spec` laid over it."""
+"""The pod that a KubernetesLauncher creates: a locked-down default with the user's `base_pod_spec` merged over it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .._errors import TobikoFacadeError
 CONTAINER = "tobiko-facade"
 SECRET_VARIABLES = ("TCLOUD_TOKEN", "TCLOUD_CLIENT_SECRET")
 
-# Keys in snake case, as dagster-k8s has them after reading the user's.
+# Keys in snake case, as dagster-k8s returns the user's.
 _LOCKED_DOWN: dict[str, Any] = {
     "restart_policy": "Never",
     "automount_service_account_token": False,
     "enable_service_links": False,
-    # It ends at once when asked to.
+    # The executable exits at once on SIGTERM.
     "termination_grace_period_seconds": 5,
-    # The longest that a pod lives of which the run worker was killed, should its remote run never end.
+    # How long a pod lives at most if its run worker was killed and its remote run never ends.
     "active_deadline_seconds": 86_400,
     "security_context": {
         "run_as_non_root": True,
@@ -43,7 +43,11 @@ _LOCKED_DOWN_CONTAINER: dict[str, Any] = {
 
 
 def checked_spec(base_pod_spec: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The user's part, its keys in snake case. What Kubernetes does not know is refused here, not at launch."""
+    """The user's part, with keys in snake case.
+
+    Raises:
+        TobikoFacadeError: Kubernetes does not accept it. Raised while loading, not at launch.
+    """
     return _snake_case(kubernetes.client.V1PodSpec, base_pod_spec, "base_pod_spec")
 
 
@@ -52,10 +56,10 @@ def checked_meta(base_pod_meta: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def pod_spec(user: Mapping[str, Any], image: str, command: Sequence[str], secret_name: str | None) -> dict[str, Any]:
-    """For one launch. The first container is ours."""
-    spec = _laid_over(_LOCKED_DOWN, {name: value for name, value in user.items() if name != "containers"})
+    """The spec for one launch. The first container is the executable's."""
+    spec = _overlay(_LOCKED_DOWN, {name: value for name, value in user.items() if name != "containers"})
     first, *others = user.get("containers") or [{}]
-    first = _laid_over(_LOCKED_DOWN_CONTAINER, first)
+    first = _overlay(_LOCKED_DOWN_CONTAINER, first)
     first["image"] = image
     first["command"] = list(command)
     if secret_name:
@@ -65,12 +69,12 @@ def pod_spec(user: Mapping[str, Any], image: str, command: Sequence[str], secret
 
 
 def refuse_secrets(given: Mapping[str, Any], where: str) -> None:
-    """Whoever may read pods, reads what stands in their spec."""
+    """Raises if a secret is given in plain text: everyone who may read pods reads their spec."""
     for name in SECRET_VARIABLES:
         if given.get(name):
             raise TobikoFacadeError(
-                f"{name} is given in {where} of KubernetesLauncher, where everybody who may read pods can read it: "
-                "put it into a Kubernetes Secret, and give that one's name as secret_name"
+                f"{name} is given in {where} of KubernetesLauncher, where everyone who may read pods can read it: "
+                "put it into a Kubernetes Secret and pass the name of that as secret_name"
             )
 
 
@@ -78,18 +82,18 @@ def _snake_case(model: Any, given: Mapping[str, Any] | None, name: str) -> dict[
     try:
         found = dict(k8s_snake_case_dict(model, given or {}))
     except Exception as error:  # dagster-k8s raises plain ones
-        raise TobikoFacadeError(f"{name} of KubernetesLauncher is not what Kubernetes takes: {error}") from None
+        raise TobikoFacadeError(f"{name} of KubernetesLauncher is not valid in Kubernetes: {error}") from None
     for container in found.get("containers") or []:
         values = {variable["name"]: variable.get("value") for variable in container.get("env") or []}
         refuse_secrets(values, f"{name}['containers']")
     return found
 
 
-def _laid_over(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy: objects are merged, anything else of the user's takes the place of ours."""
+def _overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
+    """A merged copy: objects are merged, any other value of the user's replaces the default."""
     merged = deepcopy(dict(base))
     for name, value in user.items():
         ours = merged.get(name)
         both = isinstance(ours, dict) and isinstance(value, Mapping)
-        merged[name] = _laid_over(ours, value) if both and ours else deepcopy(value)
+        merged[name] = _overlay(ours, value) if both and ours else deepcopy(value)
     return merged

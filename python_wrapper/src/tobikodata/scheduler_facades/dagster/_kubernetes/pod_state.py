@@ -1,13 +1,13 @@
-"""What Kubernetes says of a pod, and what that means for a job. Pure: no call is made here."""
+"""What Kubernetes reports of a pod, and what that means for a job. Pure: no call is made here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-# A container waits for these in the normal course of things.
+# Normal reasons for a container to wait.
 _NORMAL = {None, "", "PodInitializing", "ContainerCreating"}
-# No waiting helps.
+# Waiting does not help.
 _FINAL = {"InvalidImageName", "ErrImageNeverPull"}
 
 _ADVICE = {
@@ -21,7 +21,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class PodState:
-    """`cause`: why the pod ended or will be ended, where Kubernetes knows more than the exit code tells."""
+    """`cause`: why the pod ended or is about to end, where Kubernetes knows more than the exit code shows."""
 
     started: bool = False
     over: bool = False
@@ -62,8 +62,9 @@ def _cause(pod: Any, terminated: Any, container: str) -> str | None:
     status = pod.status
     if terminated and terminated.reason == "OOMKilled":
         limit = _memory_limit(pod, container)
+        of_limit = f", its limit is {limit}" if limit else ""
         return (
-            f"the container was killed for want of memory (OOMKilled{f', its limit is {limit}' if limit else ''}): "
+            f"the container was killed because it ran out of memory (OOMKilled{of_limit}): "
             "raise resources.limits.memory in base_pod_spec"
         )
     if status.phase == "Failed" and status.reason:

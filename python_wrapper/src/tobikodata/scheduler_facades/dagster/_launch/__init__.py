@@ -1,0 +1,1 @@
+"""Launches the executable `tobiko-facade`: which cloud, which program, which process."""

@@ -1,4 +1,4 @@
-"""Which cloud, as whom: checked once, handed to the executable by its environment only."""
+"""Which cloud, with which credentials: checked once, passed to the executable through its environment only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 from .._errors import TobikoFacadeError
 
-# What decides who is asking. A child gets exactly one way of these.
+# A child process gets exactly one kind of these.
 _CREDENTIALS = ("TCLOUD_TOKEN", "TCLOUD_CLIENT_ID", "TCLOUD_CLIENT_SECRET")
 
 
 @dataclass(frozen=True)
 class Connection:
+    """A base URL and credentials. Without a token or a client id, those of the environment are used."""
+
     base_url: str
     token: str | None = field(default=None, repr=False)
     client_id: str | None = None
@@ -21,7 +23,11 @@ class Connection:
 
     @staticmethod
     def checked(url: Any, token: Any, client_id: Any, client_secret: Any) -> Connection:
-        """From what the user gave: text, an `EnvVar`, or None where a variable is not set."""
+        """From what the user gave: text, an `EnvVar`, or None where a variable is not set.
+
+        Raises:
+            TobikoFacadeError: There is no URL, or the credentials contradict each other.
+        """
         base_url = plain(url)
         if not base_url:
             variable = getattr(url, "env_var_name", "TCLOUD_BASE_URL")
@@ -43,20 +49,20 @@ class Connection:
         return connection
 
     def environ(self) -> dict[str, str]:
-        """The child's environment. Given neither token nor client, it finds what this process's holds."""
+        """The child's environment. Without a token or a client id, it inherits those of this process."""
         environ = dict(os.environ)
         environ["TCLOUD_BASE_URL"] = self.base_url
         if self.token:
             _replace(environ, {"TCLOUD_TOKEN": self.token})
         elif self.client_id:
-            # Without a secret, the one of the environment may serve.
+            # The secret may be left to the environment.
             secret = self.client_secret or environ.get("TCLOUD_CLIENT_SECRET")
             given = {"TCLOUD_CLIENT_ID": self.client_id, "TCLOUD_CLIENT_SECRET": secret}
             _replace(environ, {name: value for name, value in given.items() if value})
         return environ
 
-    def without_secrets(self, text: str) -> str:
-        """The executable tells no secret; this is for what a proxy or a library may have echoed."""
+    def redact(self, text: str) -> str:
+        """Masks secrets. The executable prints none; a proxy or a library may have echoed one."""
         for secret in (self.token, self.client_secret):
             if secret:
                 text = text.replace(secret, "***")
@@ -64,7 +70,7 @@ class Connection:
 
 
 def plain(value: Any) -> Any:
-    """The value of an `EnvVar`, anything else as it is; blank text counts as not given."""
+    """The value of an `EnvVar`, anything else as it is; blank text counts as unset."""
     if hasattr(value, "get_value"):
         value = value.get_value()
     if isinstance(value, str):

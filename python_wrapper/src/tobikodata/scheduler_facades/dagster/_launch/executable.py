@@ -1,4 +1,4 @@
-"""Finds the executable `tobiko-facade` and asks it for JSON. The only place that knows its command line."""
+"""Finds the executable `tobiko-facade` and runs the commands that print JSON. Knows its command line."""
 
 from __future__ import annotations
 
@@ -22,22 +22,26 @@ NAME = "tobiko-facade"
 TIME_LIMIT_S = 20.0
 
 _EXIT_OUTAGE = 3
-_MEANING = {
-    2: "it refused its arguments: the executable and the Python package may be of different releases",
+_EXIT_CODES = {
+    2: "it rejected its arguments: the executable and the Python package may be of different releases",
     3: "the cloud cannot be reached or answers with errors",
-    4: "the cloud does not let it in: check the credentials",
+    4: "authentication failed: check the credentials",
     5: "not found: check the environment and TCLOUD_BASE_URL",
 }
 
 
 def find() -> str:
-    """The path: from TOBIKO_FACADE_EXECUTABLE, beside this Python, or on PATH."""
+    """The path: from TOBIKO_FACADE_EXECUTABLE, next to this Python, or on PATH.
+
+    Raises:
+        TobikoFacadeError: There is none.
+    """
     given = os.environ.get("TOBIKO_FACADE_EXECUTABLE")
     if given:
         found = shutil.which(given)
         if not found:
             raise TobikoFacadeError(
-                f"TOBIKO_FACADE_EXECUTABLE names {given!r}, which is no executable file: correct or unset it"
+                f"TOBIKO_FACADE_EXECUTABLE names {given!r}, which is not an executable file: correct or unset it"
             )
         return found
     file_name = NAME + (".exe" if os.name == "nt" else "")
@@ -55,24 +59,32 @@ def find() -> str:
 
 
 def definitions(connection: Connection, environment: str, asset_prefix: str | None) -> str:
-    """The manifest, as JSON text."""
+    """The manifest of an environment, as JSON text.
+
+    Raises:
+        TobikoFacadeError: The command failed; `outage` says whether the cloud was unreachable.
+    """
     return _ask(connection, ["definitions", *where(environment, asset_prefix)])
 
 
 def tick(connection: Connection, environment: str, state: dict[str, Any]) -> dict[str, Any]:
-    """What the sensor has to do; `state` is what Dagster knows."""
+    """What the sensor has to do; `state` is what Dagster knows.
+
+    Raises:
+        TobikoFacadeError: The command failed; `outage` says whether the cloud was unreachable.
+    """
     text = _ask(connection, ["tick", *where(environment)], json.dumps(state))
     try:
         answer = json.loads(text)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise TobikoFacadeError(f"{NAME} tick printed no JSON object: {text[:200]!r}")
+        raise TobikoFacadeError(f"{NAME} tick did not print a JSON object: {text[:200]!r}")
     return answer
 
 
 def where(environment: str, asset_prefix: str | None = None) -> list[str]:
-    """The arguments that say which environment, and how its assets are named."""
+    """The arguments that name the environment and the prefix of its assets."""
     prefix = [f"--asset-prefix={asset_prefix}"] if asset_prefix else []
     return [f"--environment={environment}", *prefix]
 
@@ -87,20 +99,20 @@ def cannot_start(path: str, error: OSError) -> TobikoFacadeError:
     return TobikoFacadeError(f"{path} cannot be started ({error.strerror or error}): check the file")
 
 
-def ended_with(path: str, exit_code: int, stderr: str) -> str:
-    """A sentence on an executable that ended without success: its own error line, if it wrote one."""
+def describe_exit(path: str, exit_code: int, stderr: str) -> str:
+    """A sentence on an executable that failed: its own error line, if it wrote one."""
     for line in reversed(stderr.splitlines()):
         if line.startswith("error: "):
             return line[len("error: ") :]
     how = f"exited with code {exit_code}"
     if exit_code < 0:
         try:
-            how = f"was ended by {signal.Signals(-exit_code).name}"
+            how = f"was terminated by {signal.Signals(-exit_code).name}"
         except ValueError:
-            how = f"was ended by signal {-exit_code}"
-    meaning = f" ({_MEANING[exit_code]})" if exit_code in _MEANING else ""
-    said = f"; the end of what it wrote: {stderr.strip()[-1000:]}" if stderr.strip() else ""
-    return f"{path} {how}{meaning}{said}"
+            how = f"was terminated by signal {-exit_code}"
+    meaning = f" ({_EXIT_CODES[exit_code]})" if exit_code in _EXIT_CODES else ""
+    output = f"; the end of its output: {stderr.strip()[-1000:]}" if stderr.strip() else ""
+    return f"{path} {how}{meaning}{output}"
 
 
 def _ask(connection: Connection, arguments: Sequence[str], stdin: str = "") -> str:
@@ -122,8 +134,6 @@ def _ask(connection: Connection, arguments: Sequence[str], stdin: str = "") -> s
     except OSError as error:
         raise cannot_start(path, error) from None
     if answer.returncode != 0:
-        sentence = ended_with(path, answer.returncode, answer.stderr.decode("utf-8", "replace"))
-        raise TobikoFacadeError(
-            connection.without_secrets(sentence), outage=answer.returncode == _EXIT_OUTAGE
-        ) from None
+        sentence = describe_exit(path, answer.returncode, answer.stderr.decode("utf-8", "replace"))
+        raise TobikoFacadeError(connection.redact(sentence), outage=answer.returncode == _EXIT_OUTAGE) from None
     return answer.stdout.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Launches the executable as a child process, hands on what it tells, and ends it."""
+"""Launches the executable as a child process, passes on what it reports, and ends it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from .launcher import Launched, Launcher, SessionContext
 
 STOP_LIMIT_S = 5.0
 
-# Tells the executable that its stdin stays open as long as this process lives, and that it is to end when it closes.
+# Announces to the executable that its stdin stays open for as long as this process lives, and that it is to exit when
+# its stdin is closed.
 STDIN_IS_HELD = "TOBIKO_FACADE_STDIN_IS_HELD"
 
 
 class SubprocessLauncher(Launcher):
-    """Runs the executable as a child of the process of the job: the default."""
+    """Runs the executable as a child of the job's process. The default."""
 
     @contextmanager
     def launch(
@@ -42,7 +43,7 @@ class SubprocessLauncher(Launcher):
         path = executable.find()
         reader = EventReader()
         with dg.open_pipes_session(
-            context=SessionContext(context),  # type: ignore[arg-type]  # it has what is asked for
+            context=SessionContext(context),  # type: ignore[arg-type]  # it has the attributes that are used
             context_injector=dg.PipesTempFileContextInjector(),
             message_reader=reader,
             extras={"nodes": list(nodes)} if nodes is not None else {},
@@ -57,8 +58,8 @@ class SubprocessLauncher(Launcher):
                 )
             except OSError as error:
                 raise executable.cannot_start(path, error) from None
-            launched = _Child(path, process, reader, context.log, connection.without_secrets)
-            launched.listen([sys.stdout, *stdout], [sys.stderr, *stderr])
+            launched = _Child(path, process, reader, context.log, connection.redact)
+            launched.start_readers([sys.stdout, *stdout], [sys.stderr, *stderr])
             try:
                 yield launched
             finally:
@@ -69,7 +70,7 @@ class SubprocessLauncher(Launcher):
 
 
 class _Child(Launched):
-    """A child process. It ends, too, when nobody holds its stdin any more."""
+    """A child process. It also exits when nobody holds its stdin open any more."""
 
     def __init__(
         self,
@@ -77,23 +78,23 @@ class _Child(Launched):
         process: subprocess.Popen[bytes],
         reader: EventReader,
         log: Any,
-        hide: Callable[[str], str],
+        redact: Callable[[str], str],
     ) -> None:
         super().__init__(reader, log)
         self._path = path
         self._process = process
         self._reader = reader
-        self._hide = hide
-        self._listening: list[Thread] = []
+        self._redact = redact
+        self._readers: list[Thread] = []
         self._stderr_tail: deque[bytes] = deque(maxlen=40)
 
-    def how_it_ended(self) -> str:
+    def exit_description(self) -> str:
         self._join()
         stderr = b"".join(self._stderr_tail).decode("utf-8", "replace")
-        return self._hide(executable.ended_with(self._path, self._process.returncode, stderr))
+        return self._redact(executable.describe_exit(self._path, self._process.returncode, stderr))
 
     def stop(self) -> None:
-        """Asked first, after 5 s not asked any more."""
+        """Interrupts the process, and kills it if it is still there after 5 s."""
         if self._process.poll() is None:
             if os.name == "nt":
                 self._process.terminate()
@@ -104,49 +105,49 @@ class _Child(Launched):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._let_go()
+        self._close_stdin()
         self._join()
 
-    def listen(self, stdout: Sequence[IO[str]], stderr: Sequence[IO[str]]) -> None:
+    def start_readers(self, stdout: Sequence[IO[str]], stderr: Sequence[IO[str]]) -> None:
         """Reads both streams, so that a child that prints much never waits for a reader."""
 
-        def printed(text: str) -> None:
-            _write(text, stdout, self._hide)
+        def forward(text: str) -> None:
+            _write(text, stdout, self._redact)
 
-        for listener in (
-            Thread(target=self._reader.follow, args=(self._process.stdout, printed), daemon=True),
+        for reader in (
+            Thread(target=self._reader.follow, args=(self._process.stdout, forward), daemon=True),
             Thread(target=self._copy, args=(self._process.stderr, stderr), daemon=True),
         ):
-            listener.start()
-            self._listening.append(listener)
+            reader.start()
+            self._readers.append(reader)
 
-    def _is_over(self) -> bool:
+    def _has_ended(self) -> bool:
         if self._process.poll() is None:
             return False
-        self._let_go()
-        # A script in the place of the executable may have left it behind: it is listened to until it ends, too.
-        return not any(listener.is_alive() for listener in self._listening)
+        self._close_stdin()
+        # A script in place of the executable may have left it running: its output is read to the end, too.
+        return not any(reader.is_alive() for reader in self._readers)
 
-    def _let_go(self) -> None:
+    def _close_stdin(self) -> None:
         if self._process.stdin:
             self._process.stdin.close()
 
     def _copy(self, source: IO[bytes], targets: Sequence[IO[str]]) -> None:
         with source:
-            # A line without end is handed on in parts.
+            # A very long line is passed on in parts.
             for line in iter(lambda: source.readline(1 << 16), b""):
                 self._stderr_tail.append(line)
-                _write(line.decode("utf-8", "replace"), targets, self._hide)
+                _write(line.decode("utf-8", "replace"), targets, self._redact)
 
     def _join(self) -> None:
-        for listener in self._listening:
-            listener.join(timeout=STOP_LIMIT_S)
+        for reader in self._readers:
+            reader.join(timeout=STOP_LIMIT_S)
 
 
-def _write(text: str, targets: Sequence[IO[str]], hide: Callable[[str], str]) -> None:
+def _write(text: str, targets: Sequence[IO[str]], redact: Callable[[str], str]) -> None:
     for target in targets:
         try:
-            target.write(hide(text))
+            target.write(redact(text))
             target.flush()
         except (OSError, ValueError):  # closed, or a full disk: the child must not wait for it
             continue

@@ -1,0 +1,1 @@
+"""The mirror job: one remote run shown as one Dagster run, task by task."""

@@ -1,4 +1,4 @@
-"""The mirror job's executor: one process for all steps, one executable for the whole remote run."""
+"""The executor of the mirror job: one process for all steps, one executable for the whole remote run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from .. import _internals
 from .._environment import Environment
 from .._launch import executable
 from .._launch.launcher import Launched
-from .heartbeat import SignOfLife
+from .heartbeat import Heartbeat
 from .mirror import Mirror
 from .runs import which_run
-
-# How often to look whether a process that has said its last word has exited, at 0.1 s a look.
-LOOKS_AFTER_DONE = 100
 
 
 def mirror_executor(environment: Environment) -> dg.ExecutorDefinition:
@@ -31,6 +28,8 @@ def mirror_executor(environment: Environment) -> dg.ExecutorDefinition:
 
 
 class MirrorExecutor(dg.Executor):
+    """Starts and ends each step when its remote task does."""
+
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
 
@@ -44,7 +43,7 @@ class MirrorExecutor(dg.Executor):
                 mirror = Mirror(self._environment, job_context, execution_plan, active)
                 yield from _follow(self._environment, job_context, mirror)
 
-        # As Dagster's in-process executor does it.
+        # As in Dagster's in-process executor.
         return iter(
             _internals.ExecuteRunWithPlanIterable(
                 execution_plan=plan_context.execution_plan,
@@ -66,9 +65,9 @@ class MirrorExecutor(dg.Executor):
 def _follow(
     environment: Environment, job_context: _internals.PlanExecutionContext, mirror: Mirror
 ) -> Iterator[dg.DagsterEvent]:
-    """Launches the executable and passes on what it tells, until its last word or its end."""
-    alive = SignOfLife(job_context.instance, job_context.run_id)
-    alive.give_if_due()
+    """Launches the executable and applies what it reports, until it ends."""
+    heartbeat = Heartbeat(job_context.instance, job_context.run_id)
+    heartbeat.beat_if_due()
     arguments = [
         "mirror",
         *executable.where(environment.name, environment.asset_prefix),
@@ -86,23 +85,20 @@ def _follow(
                 stderr=stderr,
             )
         )
-        looks_after_done = 0
-        while not launched.ended and looks_after_done < LOOKS_AFTER_DONE:
-            alive.give_if_due()
-            events = launched.events()
-            mirror.expect(events)
+        for events in launched.batches():
+            heartbeat.beat_if_due()
+            mirror.prefetch(events)
             for event in events:
-                yield from mirror.hear(event)
-                alive.give_if_due()  # writing many events takes long
-                yield from _cancel_if_asked(launched, mirror)
-            yield from _cancel_if_asked(launched, mirror)
-            looks_after_done += mirror.done is not None
-        why_not_all = launched.without_last_word(mirror.done)
-    yield from mirror.close(why_not_all)
+                yield from mirror.handle(event)
+                heartbeat.beat_if_due()  # writing many events takes long
+                yield from _cancel_if_interrupted(launched, mirror)
+            yield from _cancel_if_interrupted(launched, mirror)
+        incomplete_reason = launched.incomplete_reason()
+    yield from mirror.close(incomplete_reason)
 
 
-def _cancel_if_asked(launched: Launched, mirror: Mirror) -> Iterator[dg.DagsterEvent]:
-    """Signals are held back during a run: it has to ask."""
+def _cancel_if_interrupted(launched: Launched, mirror: Mirror) -> Iterator[dg.DagsterEvent]:
+    """Dagster captures signals during a run: the executor has to check for them."""
     if mirror.is_cancelled():
         launched.stop()
         yield from mirror.cancel()
@@ -119,7 +115,7 @@ def _compute_log(
         streams = [stack.enter_context(manager.open_log_stream(key, kind)) for kind in kinds]
         captured = _internals.CapturedLogContext(key)
         yield dg.DagsterEvent.capture_logs(job_context, steps, key, captured)
-    except Exception as error:  # what the executable prints is not worth a failed mirror
+    except Exception as error:  # a missing log is not worth a failed mirror
         job_context.log.warning(f"the compute log cannot be written: {error}")
         return [], []
     stdout, stderr = ([stream] if stream is not None else [] for stream in streams)

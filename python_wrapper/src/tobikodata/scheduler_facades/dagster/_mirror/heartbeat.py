@@ -1,7 +1,7 @@
-"""Whether somebody still executes a mirror.
+"""Whether a worker still executes a mirror.
 
-Dagster's own run launcher cannot tell: the run of a worker that went with its machine stays "started" for ever, and
-the sensor would wait for it as long. So the mirror puts a sign of life on its run, and the sensor looks how old it is.
+Dagster's default run launcher cannot know: the run of a worker that went down with its machine stays "started" for
+ever, and the sensor would wait for it. So the mirror puts a heartbeat on its run, and the sensor checks its age.
 """
 
 from __future__ import annotations
@@ -15,31 +15,34 @@ import dagster as dg
 from .. import _internals
 
 ALIVE_TAG = "tobiko/alive_at"
-SIGN_EVERY_S = 60.0
-# Without a sign for so long, nobody executes it. Also for a worker that was launched and has not begun.
+HEARTBEAT_INTERVAL_S = 60.0
+# Without a heartbeat for this long, the worker is considered dead; so is one that was launched and never started.
 SILENCE_LIMIT_S = 300.0
-# A machine that was asleep: before it is called dead, the worker gets the time to say that it lives.
+# A machine may have been asleep: its worker gets this long to send a heartbeat before it is considered dead.
 WAKE_S = 3.0
 
 
-class SignOfLife:
-    """The worker's part."""
+class Heartbeat:
+    """The worker's side."""
 
     def __init__(self, instance: dg.DagsterInstance, run_id: str) -> None:
         self._instance = instance
         self._run_id = run_id
-        self._given_at: float | None = None
+        self._beaten_at: float | None = None
 
-    def give_if_due(self) -> None:
-        now = time.time()  # goes on while a machine sleeps
-        if self._given_at is None or not 0 <= now - self._given_at < SIGN_EVERY_S:
+    def beat_if_due(self) -> None:
+        now = time.time()  # unlike a monotonic clock, it advances while the machine sleeps
+        if self._beaten_at is None or not 0 <= now - self._beaten_at < HEARTBEAT_INTERVAL_S:
             text = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds")
             self._instance.add_run_tags(self._run_id, {ALIVE_TAG: text})
-            self._given_at = now
+            self._beaten_at = now
 
 
 def ended_or_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:
-    """Whether nobody executes the run any more. That of a worker silent for too long is ended in Dagster, too."""
+    """Whether nobody executes the run any more.
+
+    A run without a heartbeat for too long is marked in Dagster as failed, or as canceled if that was requested.
+    """
     if run.is_finished:
         return True
     if context.instance.run_launcher.supports_check_run_worker_health:
@@ -50,7 +53,7 @@ def ended_or_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bo
     again = context.instance.get_run_by_id(run.run_id)
     if again is None or again.is_finished or not _is_silent(context.instance, run.run_id):
         return False
-    message = f"Nobody executes this run any more: its worker gave no sign of life for {SILENCE_LIMIT_S:.0f} s."
+    message = f"Nobody executes this run any more: no heartbeat from its worker for {SILENCE_LIMIT_S:.0f} s."
     if again.status == dg.DagsterRunStatus.CANCELING:
         context.instance.report_run_canceled(again, message)
     else:
@@ -63,7 +66,7 @@ def _is_silent(instance: dg.DagsterInstance, run_id: str) -> bool:
     if record is None:
         return False
     run = record.dagster_run
-    # Under an executor that gives no sign, a run that has started may be silent.
+    # Other executors send no heartbeat: there, a run that has started may be silent.
     is_expected = run.status == dg.DagsterRunStatus.STARTING or ALIVE_TAG in run.tags
     return is_expected and time.time() - record.update_timestamp.timestamp() > SILENCE_LIMIT_S
 
@@ -72,9 +75,9 @@ def _launcher_lost_it(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -
     try:
         health = context.instance.run_launcher.check_run_worker_health(run)
     except Exception as error:  # of the launcher's platform
-        context.log.warning(f"whether run {run.run_id} is alive could not be asked: {error}")
+        context.log.warning(f"the run launcher could not check whether run {run.run_id} is alive: {error}")
         return False
     if health.status not in (_internals.WorkerStatus.NOT_FOUND, _internals.WorkerStatus.FAILED):
         return False
-    again = context.instance.get_run_by_id(run.run_id)  # it may have ended while that was asked
+    again = context.instance.get_run_by_id(run.run_id)  # it may have ended meanwhile
     return again is not None and not again.is_finished

@@ -12,17 +12,17 @@ from .._environment import RUN_ID_TAG, RUN_KEY_TAG
 
 
 def run_key(run_id: str, attempt: int) -> str:
-    """The sensor's run key: the remote run id; what is asked for again gets a suffix."""
+    """The sensor's run key: the remote run id; a relaunch gets a suffix."""
     return run_id if attempt <= 1 else f"{run_id}#{attempt}"
 
 
 def which_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """The executable's arguments: the remote run of this Dagster run.
 
-    From run config or tags; a re-execution follows its root run; launched by hand without any, the newest
-    remote run when the Dagster run was created, so that all steps agree, in whatever process they are.
+    From run config or tags; a re-execution follows its root run. Launched by hand without any of these: the newest
+    remote run at the time when the Dagster run was created, so that all steps agree, whatever process they run in.
     """
-    # Read again: the mirror's first words may have put the tag on the run after this process got its copy.
+    # Read again: the tag may have been put on the run after this process got its copy.
     run = instance.get_run_by_id(run.run_id) or run
     root = instance.get_run_by_id(run.root_run_id) if run.root_run_id else None
     for candidate in (run, root):
@@ -34,12 +34,12 @@ def which_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
 
 
 def _end_of(moment: datetime) -> float:
-    """SQLite keeps whole seconds: a remote run that began earlier in that second was there."""
+    """SQLite keeps whole seconds: a remote run that started within that second counts."""
     return moment.timestamp() + (0 if moment.microsecond else 1)
 
 
 def note_remote_run(instance: dg.DagsterInstance, run: dg.DagsterRun, run_id: str) -> None:
-    """Puts on the Dagster run which remote run it mirrors."""
+    """Tags the Dagster run with the remote run that it mirrors."""
     if run.tags.get(RUN_ID_TAG) != run_id:
         instance.add_run_tags(run.run_id, {RUN_ID_TAG: run_id})
 

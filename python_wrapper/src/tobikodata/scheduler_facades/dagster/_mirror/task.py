@@ -1,6 +1,6 @@
-"""What the op of a mirror job does: tells its task's truth in Dagster's words, under any executor.
+"""The op of a mirror job: reports the outcome of its task to Dagster, under any executor.
 
-Under the mirror's own executor the truth is handed to it; under another one it asks the executable itself.
+The mirror's own executor hands the verdict to the op; under any other executor the op launches the executable itself.
 """
 
 from __future__ import annotations
@@ -13,25 +13,32 @@ import dagster as dg
 
 from .._environment import Environment
 from .._errors import MirrorBroken
-from .._events.events import sift, write_checks, yield_materializations
+from .._events.events import filter_new, write_checks, yield_materializations
 from .._events.latest import EventLog, reported_by_earlier_attempts
-from .._events.messages import Done, Piece, RemoteRun
+from .._events.messages import RemoteRun, TaskResult
 from .._launch import executable
 from .runs import note_remote_run, which_run
+
+_ATTRIBUTE = "_tobiko_verdict"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the executor hands to a step: a piece, or why there is none and never will be."""
+    """What a step reports: the result of its task, or why there is none and never will be."""
 
-    piece: Piece | None
+    result: TaskResult | None
     log: EventLog
     reported: frozenset[tuple[Any, str]]
-    broken: str | None = None
+    incomplete: str | None = None
 
+    def hand_over(self, step_context: Any) -> None:
+        """Puts it on the context of the step, which Dagster passes from the executor to the op."""
+        setattr(step_context, _ATTRIBUTE, self)
 
-# By Dagster run and step. The executor and the ops share a process: what it puts here, the op takes.
-handed_over: dict[tuple[str, str], Verdict] = {}
+    @staticmethod
+    def handed_over(step_context: Any) -> Verdict | None:
+        """The verdict that the executor put there; None under another executor."""
+        return getattr(step_context, _ATTRIBUTE, None)
 
 
 def mirror_op(environment: Environment) -> dg.OpDefinition:
@@ -45,49 +52,50 @@ def mirror_op(environment: Environment) -> dg.OpDefinition:
         out=dg.Out(dg.Nothing),
     )
     def task(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
-        key = context.get_step_execution_context().step.key
-        verdict = handed_over.pop((context.run_id, key), None) or _ask(context, environment, node_of[key])
-        if verdict.piece is None:
-            raise dg.Failure(verdict.broken, allow_retries=False)
-        yield from tell(context, verdict.piece, verdict)
-        yield dg.Output(None)  # else Dagster writes a line on every step that it does so itself
+        step_context = context.get_step_execution_context()
+        verdict = Verdict.handed_over(step_context) or _fetch(context, environment, node_of[step_context.step.key])
+        if verdict.result is None:
+            raise dg.Failure(verdict.incomplete, allow_retries=False)
+        yield from _report(context, verdict.result, verdict)
+        yield dg.Output(None)  # otherwise Dagster logs on every step that it does so itself
 
     return task
 
 
-def tell(context: dg.OpExecutionContext, piece: Piece, verdict: Verdict) -> Iterator[dg.AssetMaterialization]:
-    """Writes the piece's events and log lines; raises if the task failed."""
-    news = sift(piece, verdict.log, verdict.reported)
-    if news.remarks:
-        context.log.info("; ".join(news.remarks))
-    for warning in piece.warnings:
+def skipped_text(result: TaskResult) -> str:
+    """The log line on a task that was skipped."""
+    reason = f": {result.reason}" if result.reason else ""
+    return f"{result.node} was skipped in Tobiko Cloud{reason}"
+
+
+def _report(context: dg.OpExecutionContext, result: TaskResult, verdict: Verdict) -> Iterator[dg.AssetMaterialization]:
+    """Writes the result's events and log lines; raises if the task failed."""
+    new = filter_new(result, verdict.log, verdict.reported)
+    if new.skip_reasons:
+        context.log.info("; ".join(new.skip_reasons))
+    for warning in result.warnings:
         context.log.warning(warning)
-    yield from yield_materializations(news, verdict.log)
-    write_checks(news, verdict.log, context)
-    if piece.outcome == "failure":
+    yield from yield_materializations(new, verdict.log)
+    write_checks(new, verdict.log, context)
+    if result.outcome == "failure":
         raise dg.Failure(
-            f"{piece.node} failed in Tobiko Cloud: {piece.reason or 'no message'}",
+            f"{result.node} failed in Tobiko Cloud: {result.reason or 'no message'}",
             metadata={
                 name: dg.MetadataValue.url(url)
-                for name, url in (("Debugger", piece.link), ("Log Link", piece.log_link))
+                for name, url in (("Debugger", result.link), ("Log Link", result.log_link))
                 if url
             },
             allow_retries=False,
         )
-    if piece.outcome == "skipped":
-        context.log.warning(skipped_text(piece))
-    elif piece.outcome == "nothing_due":
-        context.log.info(piece.reason or "nothing was due")
-    elif piece.link:
-        context.log.info(f"View in Tobiko Cloud: {piece.link}")
+    if result.outcome == "skipped":
+        context.log.warning(skipped_text(result))
+    elif result.outcome == "nothing_due":
+        context.log.info(result.reason or "nothing was due")
+    elif result.link:
+        context.log.info(f"View in Tobiko Cloud: {result.link}")
 
 
-def skipped_text(piece: Piece) -> str:
-    reason = f": {piece.reason}" if piece.reason else ""
-    return f"{piece.node} was skipped in Tobiko Cloud{reason}"
-
-
-def _ask(context: dg.OpExecutionContext, environment: Environment, node: str) -> Verdict:
+def _fetch(context: dg.OpExecutionContext, environment: Environment, node: str) -> Verdict:
     """Follows the remote run for this one node. All ops of the Dagster run agree on which run that is."""
     arguments = [
         "mirror",
@@ -95,29 +103,25 @@ def _ask(context: dg.OpExecutionContext, environment: Environment, node: str) ->
         *which_run(context.instance, context.run),
         f"--node={node}",
     ]
-    piece: Piece | None = None
-    done: Done | None = None
+    result: TaskResult | None = None
     with environment.launcher.launch(environment.connection, arguments, context) as launched:
-        while not launched.ended:
-            for event in launched.events():
-                if isinstance(event, RemoteRun):
-                    note_remote_run(context.instance, context.run, event.run_id)
-                elif isinstance(event, Piece) and event.node == node:
-                    piece = _with_later(piece, event) if piece else event
-                elif isinstance(event, Done):
-                    done = event
-        why = launched.without_last_word(done)
-    if why or piece is None:
-        raise MirrorBroken(why or f"nothing was told of {node}") from None
+        for event in (event for events in launched.batches() for event in events):
+            if isinstance(event, RemoteRun):
+                note_remote_run(context.instance, context.run, event.run_id)
+            elif isinstance(event, TaskResult) and event.node == node:
+                result = _merged(result, event) if result else event
+        reason = launched.incomplete_reason()
+    if reason or result is None:
+        raise MirrorBroken(reason or f"nothing was reported of {node}") from None
     reported = reported_by_earlier_attempts(context.instance, context.run)
-    return Verdict(piece, EventLog(context.instance, context.run_id), reported)
+    return Verdict(result, EventLog(context.instance, context.run_id), reported)
 
 
-def _with_later(first: Piece, second: Piece) -> Piece:
-    """A batch that came after the verdict adds its events; the verdict stays."""
+def _merged(first: TaskResult, later: TaskResult) -> TaskResult:
+    """A batch that ended after the verdict adds its events; the verdict does not change."""
     return replace(
         first,
-        materializations=first.materializations + second.materializations,
-        checks=first.checks + second.checks,
-        warnings=first.warnings + second.warnings,
+        materializations=first.materializations + later.materializations,
+        checks=first.checks + later.checks,
+        warnings=first.warnings + later.warnings,
     )
