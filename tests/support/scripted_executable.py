@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
 """Plays `tobiko-facade` from a script, for what the real one never does: channels that break, odd orders.
 
-<<<<<<< HEAD:tests/support/scripted_executable.py
-SCRIPTED_EXECUTABLE names a JSON file: {"definitions": {}, "poll": {}, "mirror": [step...], "sync": [step...]}.
-=======
-SCRIPTED_FACADE names a JSON file: {"definitions": {}, "tick": {}, "mirror": [step...], "sync": [step...]}.
->>>>>>> 56cab28 (The sensor's decisions are made in the executable: tobiko-facade tick, pure and property-tested; Python gathers and hands over):tests/support/scripted_facade.py
+SCRIPTED_EXECUTABLE names a JSON file: {"definitions": {}, "tick": {}, "mirror": [step...], "sync": [step...]}.
 Steps: {"send": message}, {"raw": text}, {"sleep": seconds}, {"wait_for": file}, {"stderr": text},
 {"stdout": text}, {"stubborn": true} (ignore SIGINT), {"exit": code}. Under `definitions` and `tick`: an
 object to print, or {"error": text, "exit": code, "sleep": seconds}.
