@@ -22,6 +22,7 @@ KNOWN = {
     "local_cloud/pages: activity, debugger",
     "local_cloud: handle, server",
     "cloud_simulator: faults, file, outcomes, project",
+    "tobiko_client: config, http",
 }
 
 
