@@ -218,7 +218,7 @@ def ended_run(page: str, job: str) -> dict[str, Any] | None:
 
 
 def show(page: str) -> None:
-    """What Dagster has recorded for each model, as its own page is told."""
+    """What Dagster has recorded for each model, from the API of its own page."""
     query = """{ assetNodes { assetKey { path } isMaterializable
       assetMaterializations(limit: 1) { timestamp metadataEntries { label ... on UrlMetadataEntry { url } } }
       assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } }"""
@@ -230,16 +230,18 @@ def show(page: str) -> None:
         materialization = next(iter(node["assetMaterializations"]), None)
         checks = node["assetChecksOrError"].get("checks", [])
         results = [check["executionForLatestMaterialization"] for check in checks]
-        told = [f"{check['name']} {result['status'].lower()}" for check, result in zip(checks, results) if result]
+        results_shown = [
+            f"{check['name']} {result['status'].lower()}" for check, result in zip(checks, results) if result
+        ]
         print("  " + ".".join(node["assetKey"]["path"]))
         if materialization:
             at = time.strftime("%H:%M:%S", time.localtime(float(materialization["timestamp"]) / 1000))
             link = next((entry["url"] for entry in materialization["metadataEntries"] if "url" in entry), "no link")
             print(f"      materialized {at}  {link}")
-        elif not told:
+        elif not results_shown:
             print("      nothing to show yet")
-        if told:
-            print(f"      checks: {', '.join(told)}")
+        if results_shown:
+            print(f"      checks: {', '.join(results_shown)}")
     print()
 
 

@@ -35,7 +35,7 @@ def on_sqlmesh_run_success(context: dg.RunStatusSensorContext) -> dg.RunRequest:
 
 @dg.op
 def post_to_slack(context: dg.OpExecutionContext) -> None:
-    context.log.info("here a channel would be told: a SQLMesh run has started")
+    context.log.info("here a message would be posted: a SQLMesh run has started")
 
 
 @dg.job

@@ -12,8 +12,9 @@ def require_dagster() -> None:
         installed = metadata.version("dagster")
     except metadata.PackageNotFoundError:
         raise ImportError(
-            "Dagster is not installed: install this package with its extra, "
-            "`pip install 'tobiko-cloud-scheduler-facade[dagster]'`"
+            "Dagster is not installed: install this package's wheel with its extra, "
+            '`pip install "$(ls dist/*.whl)[dagster]"` (the name tobiko-cloud-scheduler-facade alone fetches the '
+            "vendor's 1.0.9 until 2.0 is published)"
         ) from None
     if is_too_old(installed):
         raise ImportError(
