@@ -20,7 +20,7 @@ def spec(**options: Any) -> dict[str, Any]:
 
 def test_without_dagster_k8s_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher_module, "find_spec", lambda _: None)
-    with pytest.raises(TobikoFacadeError, match=r"pip install 'tobiko-cloud-scheduler-facade\[k8s\]'"):
+    with pytest.raises(TobikoFacadeError, match=r'pip install "\$\(ls dist/\*\.whl\)\[k8s\]"'):
         KubernetesLauncher("image:1")
 
 

@@ -79,8 +79,8 @@ class KubernetesLauncher(Launcher):
     ) -> None:
         if find_spec("dagster_k8s") is None:
             raise TobikoFacadeError(
-                "KubernetesLauncher needs dagster-k8s, which is not installed: install this package with its extra, "
-                "`pip install 'tobiko-cloud-scheduler-facade[k8s]'`"
+                "KubernetesLauncher needs dagster-k8s, which is not installed: install this package's wheel with its "
+                'extra, `pip install "$(ls dist/*.whl)[k8s]"`'
             )
         from . import pod_spec
 
