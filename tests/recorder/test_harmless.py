@@ -30,6 +30,10 @@ MODULES = [
 ]
 INTERNALS = [
     "open_recording",
+    "enter_operation",
+    "leave_operation",
+    "project_fields",
+    "_state_hash",
     "environment_fields",
     "version_of",
     "milliseconds",

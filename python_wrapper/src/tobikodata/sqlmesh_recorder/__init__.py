@@ -10,7 +10,8 @@ in a spool file. Events flow one way: _hooks -> _recording -> _delivery -> _serv
 
 All settings are environment variables: TCLOUD_BASE_URL (nothing is recorded without it), TCLOUD_CLIENT_ID and
 TCLOUD_CLIENT_SECRET (if the server requires a login), TCLOUD_TOKEN_URL (default: {base}/auth/token),
-TCLOUD_CA_FILE, TOBIKO_RECORDER_SPOOL (the spool file), TOBIKO_RECORDER=off.
+TCLOUD_CA_FILE, TOBIKO_PROJECT_NAME (where several projects share one server; default: SQLMesh's `project` setting),
+TOBIKO_RECORDER_SPOOL (the spool file), TOBIKO_RECORDER=off.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class _Busy(Exception):
 
 class Delivery:
     def __init__(self, settings: Settings) -> None:
-        # Of each open recording, by its id: {"run_id": ...} or {"plan_id": ...}.
-        self.heartbeats: dict[int, Mapping[str, str]] = {}
+        # The fields of each open recording's heartbeats, by its id.
+        self.heartbeats: dict[int, Mapping[str, Any]] = {}
         self._server = Server(settings)
         self._spool = Spool(settings.spool)
         self._queue: deque[bytes] = deque()
@@ -50,11 +50,14 @@ class Delivery:
         self._process_id = os.getpid()
         atexit.register(self.close)
 
-    def put(self, event: Mapping[str, Any], at: str | None = None) -> None:
-        line = json.dumps({"id": str(uuid.uuid4()), "at": at or now(), **event}, default=str).encode()
+    def put(self, *events: Mapping[str, Any]) -> None:
+        """Queues events, each with its `type`. Those of one call are sent in one request, as far as they fit."""
+        if not events:
+            return
+        lines = [json.dumps({"id": str(uuid.uuid4()), "at": now(), **event}, default=str).encode() for event in events]
         with self._changed:
             if len(self._queue) < MAX_QUEUED_EVENTS:
-                self._queue.append(line)
+                self._queue.extend(lines)
             self._wake()
 
     def wake_for_spool(self) -> None:

@@ -72,11 +72,15 @@ class Evaluation:
     """A batch that is being evaluated.
 
     `tracker` is SQLMesh's row counter, where this version has one. `only_audits`: no data is loaded.
+    `ends_with_audits`: SQLMesh calls nothing but the audits, and raises after they have returned.
     """
 
-    def __init__(self, batch: Batch, tracker: Any = None, only_audits: bool = False) -> None:
+    def __init__(
+        self, batch: Batch, tracker: Any = None, only_audits: bool = False, ends_with_audits: bool = False
+    ) -> None:
         self.batch = batch
         self.only_audits = only_audits
+        self.ends_with_audits = ends_with_audits
         self._tracker = tracker
         self._started_s = time.monotonic()
         self._audits: list[Audit] = []
@@ -90,9 +94,9 @@ class Evaluation:
         return {"evaluation_id": self.batch.evaluation_id, **audit.fields(), **self.batch.interval()}
 
     def failed_by_audits(self) -> str | None:
-        """The message for failed audits where nothing else runs: there SQLMesh raises only afterwards."""
+        """The message for failed audits that end the evaluation."""
         failed = [audit for audit in self._audits if audit.count and audit.blocking]
-        if not self.only_audits or not failed:
+        if not self.ends_with_audits or not failed:
             return None
         return "; ".join(f"audit {audit.name} failed: {audit.rows()}" for audit in failed)
 

@@ -6,23 +6,32 @@ only what that one reports is lost.
 
 from __future__ import annotations
 
+import importlib
 import os
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from ._evaluation import Batch, Evaluation
 from ._formatting import causes, errors_in, node_name
 from ._guard import forget_failures, safely
 from ._process import (
+    Operation,
     Plan,
     SchedulerPass,
     current_evaluation,
+    current_operation,
     current_recording,
     enter,
+    enter_operation,
     leave,
+    leave_operation,
+    open_delivery,
     open_recording,
     process,
     set_current_evaluation,
 )
+from ._project import project_fields
 from ._recording import Recording
 from ._wrapping import Call, Hook, Outcome, unwrap_all, wrap
 
@@ -31,6 +40,7 @@ def install() -> None:
     """Wraps SQLMesh's methods in this process. Installing twice has no further effect."""
     if os.environ.get("TOBIKO_RECORDER", "").strip().lower() in ("off", "0", "false", "no"):
         return
+    process.is_installed = True
     for hook in HOOKS:
         safely(wrap, hook)
 
@@ -44,17 +54,96 @@ def uninstall() -> None:
     forget_failures()
 
 
-def _before_run(_: Call) -> Recording | None:
+def _before_run(call: Call) -> tuple[Operation, Recording | None]:
+    operation = enter_operation("run", _project_of(call), _requested_environment(call))
     recording = open_recording("run", uuid.uuid4().hex)
     if recording is not None:
+        recording.environment = operation.environment
         enter(recording)
-    return recording
+    return operation, recording
 
 
-def _after_run(recording: Recording, outcome: Outcome) -> None:
-    leave(recording)
-    failed = outcome.result is False or bool(getattr(outcome.result, "is_failure", False))
-    recording.end(failed, outcome.error)
+def _after_run(state: tuple[Operation, Recording | None], outcome: Outcome) -> None:
+    operation, recording = state
+    leave_operation(operation)
+    if recording is not None:
+        leave(recording)
+        failed = outcome.result is False or bool(getattr(outcome.result, "is_failure", False))
+        recording.end(failed, outcome.error)
+
+
+def _before_planning(call: Call) -> Operation | None:
+    if call.kwargs.get("explain"):
+        return None  # nothing is applied
+    return enter_operation("plan", _project_of(call), _requested_environment(call))
+
+
+def _before_apply(call: Call) -> Operation | None:
+    plan = call.argument(0, "plan")
+    if getattr(plan, "explain", False):
+        return None
+    return enter_operation("plan", _project_of(call), plan.environment_naming_info.name, str(plan.plan_id))
+
+
+def _after_planning(operation: Operation, outcome: Outcome) -> None:
+    """Records a plan that failed before SQLMesh's plan evaluator was called."""
+    leave_operation(operation)
+    error = outcome.error
+    if not isinstance(error, Exception) or operation.is_recorded or type(error).__name__ == "NoChangesPlanError":
+        return
+    key = operation.plan_id or uuid.uuid4().hex
+    recording = open_recording("plan", key, operation.project, operation.started_at)
+    if recording is not None:
+        recording.environment = operation.environment
+        recording.end(True, error)
+
+
+def _before_invalidation(call: Call) -> Operation:
+    name = sanitized(str(call.argument(0, "name")))
+    return enter_operation("other", _project_of(call), name)
+
+
+def _after_invalidation(operation: Operation, outcome: Outcome) -> None:
+    leave_operation(operation)
+    if outcome.error is None:
+        _put_deleted(operation.environment, operation.project)
+
+
+def _before_janitor(call: Call) -> Operation:
+    return enter_operation("other", _project_of(call), "")
+
+
+def _after_janitor(operation: Operation, _: Outcome) -> None:
+    leave_operation(operation)
+
+
+def _before_expiry(_: Call) -> Mapping[str, Any]:
+    operation = current_operation()
+    return operation.project if operation is not None else {}
+
+
+def _after_expiry(project: Mapping[str, Any], outcome: Outcome) -> None:
+    for environment in outcome.result or ():
+        _put_deleted(environment.name, project)
+
+
+def _put_deleted(environment: str, project: Mapping[str, Any]) -> None:
+    delivery = open_delivery()
+    if delivery is not None:
+        delivery.put({"type": "environment_deleted", **project, "environment": environment})
+
+
+def _project_of(call: Call) -> Mapping[str, Any]:
+    return safely(project_fields, call.owner.configs, call.owner.gateway) or {}
+
+
+def _requested_environment(call: Call) -> str:
+    default = getattr(call.owner.config, "default_target_environment", None)
+    return sanitized(call.argument(0, "environment") or default or "prod")
+
+
+def sanitized(environment: str) -> str:
+    return str(importlib.import_module("sqlmesh.core.environment").Environment.sanitize_name(environment))
 
 
 def _before_plan(call: Call) -> Plan | None:
@@ -111,9 +200,13 @@ def _before_batching(call: Call) -> SchedulerPass | None:
 
 
 def _after_batching(this: SchedulerPass, outcome: Outcome) -> None:
-    for snapshot, intervals in (outcome.result or {}).items():
-        for start, end in intervals:
-            this.recording.schedule(Batch(snapshot, this.version(snapshot), start, end))
+    this.recording.schedule(
+        [
+            Batch(snapshot, this.version(snapshot), start, end)
+            for snapshot, intervals in (outcome.result or {}).items()
+            for start, end in intervals
+        ]
+    )
 
 
 def _before_evaluation(call: Call) -> tuple[Recording, Evaluation] | None:
@@ -124,7 +217,8 @@ def _before_evaluation(call: Call) -> tuple[Recording, Evaluation] | None:
     start, end = call.argument(1, "start"), call.argument(2, "end")
     batch = Batch(snapshot, this.version(snapshot), start, end, number)
     tracker = getattr(this.scheduler.snapshot_evaluator, "execution_tracker", None)
-    current = this.recording, this.recording.start(batch, tracker)
+    # SQLMesh has nothing to load for such a model (an external one), and evaluates it for its audits.
+    current = this.recording, this.recording.start(batch, tracker, only_audits=bool(snapshot.is_symbolic))
     set_current_evaluation(current)
     return current
 
@@ -142,7 +236,7 @@ def _before_audits(call: Call) -> tuple[Recording, Evaluation] | None:
     if current is None and this is not None:
         # A plan that changed only audits runs them without evaluating the model.
         batch = Batch(snapshot, this.version(snapshot), call.kwargs.get("start"), call.kwargs.get("end"))
-        current = this.recording, this.recording.start(batch, only_audits=True)
+        current = this.recording, this.recording.start(batch, only_audits=True, ends_with_audits=True)
         set_current_evaluation(current)
     return current
 
@@ -151,7 +245,7 @@ def _after_audits(current: tuple[Recording, Evaluation], outcome: Outcome) -> No
     recording, evaluation = current
     for result in outcome.result or ():
         safely(recording.put_audit, evaluation, result)
-    if evaluation.only_audits:
+    if evaluation.ends_with_audits:
         _after_evaluation(current, outcome)
 
 
@@ -166,9 +260,16 @@ def _after_one_audit(current: tuple[Recording, Evaluation], outcome: Outcome) ->
         recording.put_audit(evaluation, outcome.result)
 
 
+_CONTEXT, _STATE = "sqlmesh.core.context", "sqlmesh.core.state_sync"
 _SCHEDULER, _EVALUATOR = "sqlmesh.core.scheduler", "sqlmesh.core.snapshot.evaluator"
 HOOKS = [
-    Hook("sqlmesh.core.context", "GenericContext", "run", _before_run, _after_run),
+    Hook(_CONTEXT, "GenericContext", "run", _before_run, _after_run),
+    Hook(_CONTEXT, "GenericContext", "plan", _before_planning, _after_planning),
+    Hook(_CONTEXT, "GenericContext", "plan_builder", _before_planning, _after_planning),  # what sqlmesh_dbt calls
+    Hook(_CONTEXT, "GenericContext", "apply", _before_apply, _after_planning),
+    Hook(_CONTEXT, "GenericContext", "invalidate_environment", _before_invalidation, _after_invalidation),
+    Hook(_CONTEXT, "GenericContext", "run_janitor", _before_janitor, _after_janitor),
+    Hook(_STATE, "EngineAdapterStateSync", "delete_expired_environments", _before_expiry, _after_expiry),
     Hook("sqlmesh.core.plan.evaluator", "BuiltInPlanEvaluator", "evaluate", _before_plan, _after_plan),
     Hook(_SCHEDULER, "Scheduler", "run_merged_intervals", _before_pass, _after_pass),
     Hook(_SCHEDULER, "Scheduler", "batch_intervals", _before_batching, _after_batching),

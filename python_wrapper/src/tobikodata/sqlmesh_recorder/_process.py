@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ._delivery import Delivery
 from ._environment import deployability_of, environment_fields, version_of
 from ._evaluation import Evaluation
+from ._formatting import now
 from ._guard import log
 from ._recording import Recording
 from ._settings import Settings
@@ -66,6 +68,25 @@ class SchedulerPass:
             self.recording.put_environment(environment_fields(environment, snapshots, self.deployability))
 
 
+@dataclass
+class Operation:
+    """A call of one of SQLMesh's own Context: it knows the project, and may fail before anything else is called."""
+
+    kind: str  # "run", "plan" or "other"
+    project: Mapping[str, Any]
+    environment: str
+    started_at: str
+    outer: Operation | None
+    plan_id: str | None = None
+    is_recorded: bool = False  # as a run or plan of its own, or by an operation inside it
+
+    def mark_recorded(self) -> None:
+        operation: Operation | None = self
+        while operation is not None:
+            operation.is_recorded = True
+            operation = operation.outer
+
+
 class Process:
     """What lives as long as the process."""
 
@@ -75,16 +96,20 @@ class Process:
     def reset(self) -> None:
         self.delivery: Delivery | None = None
         self.lacks_settings = False
+        self.has_started_operation = False  # a run or plan
+        self.is_installed = False
+        self.configs: Any = None  # SQLMesh's, by folder, as the command line has loaded them
         self.passes: dict[int, SchedulerPass] = {}  # by the id of the scheduler: evaluations run in worker threads
 
 
 process = Process()
 _recording: ContextVar[Recording | None] = ContextVar("tobiko_recording", default=None)
+_operation: ContextVar[Operation | None] = ContextVar("tobiko_operation", default=None)
 _this_thread = threading.local()
 
 
-def open_recording(kind: str, key: str) -> Recording | None:
-    """A recording of a new run or plan, or None where nothing is recorded."""
+def open_delivery() -> Delivery | None:
+    """This process's delivery, or None where nothing is recorded."""
     if process.delivery is None:
         # Not earlier: SQLMesh has read the project's .env file by now.
         settings = Settings.of(os.environ)
@@ -94,8 +119,41 @@ def open_recording(kind: str, key: str) -> Recording | None:
             process.lacks_settings = True
             return None
         process.delivery = Delivery(settings)
-    process.delivery.wake_for_spool()
-    return Recording(kind, key, process.delivery, outer=_recording.get())
+    return process.delivery
+
+
+def open_recording(
+    kind: str, key: str, project: Mapping[str, Any] | None = None, started_at: str | None = None
+) -> Recording | None:
+    """A recording of a new run or plan, or None where nothing is recorded.
+
+    `project`: its fields, by default those of the current operation.
+    """
+    delivery = open_delivery()
+    if delivery is None:
+        return None
+    delivery.wake_for_spool()
+    operation = _operation.get()
+    if operation is not None:
+        operation.mark_recorded()
+        project = project or operation.project
+    return Recording(kind, key, delivery, project, outer=_recording.get(), started_at=started_at)
+
+
+def enter_operation(kind: str, project: Mapping[str, Any], environment: str, plan_id: str | None = None) -> Operation:
+    operation = Operation(kind, project, environment, now(), _operation.get(), plan_id)
+    if kind != "other":
+        process.has_started_operation = True
+    _operation.set(operation)
+    return operation
+
+
+def leave_operation(operation: Operation) -> None:
+    _operation.set(operation.outer)
+
+
+def current_operation() -> Operation | None:
+    return _operation.get()
 
 
 def enter(recording: Recording) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable
 
@@ -25,20 +25,32 @@ from ._guard import safely
 
 
 class Recording:
-    """A run is held back until it evaluates something: one that evaluates nothing is not recorded."""
+    """A run is held back until it evaluates something or fails: one that had nothing to do is not recorded.
 
-    def __init__(self, kind: str, key: str, delivery: Delivery, outer: Recording | None = None) -> None:
+    `project`: the fields that identify the project, for every event.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        key: str,
+        delivery: Delivery,
+        project: Mapping[str, Any] | None = None,
+        outer: Recording | None = None,
+        started_at: str | None = None,
+    ) -> None:
         self.kind = kind
         self.outer = outer
         self.environment = ""
         self.had_work = False
         self.skipped: set[str] = set()
         self._key = {f"{kind}_id": key}
+        self._project = project or {}
         self._delivery = delivery
         self._process_id = os.getpid()
         self._lock = threading.RLock()
         self._is_reported = False
-        self._started_at = now()
+        self._started_at = started_at or now()
         self._held: list[Mapping[str, Any]] = []  # environments, until the start is reported
         self._scheduled: dict[tuple[str, Any, Any], Batch] = {}
         self._open: dict[str, Evaluation] = {}
@@ -51,13 +63,7 @@ class Recording:
 
     def report_start(self) -> None:
         with self._lock:
-            if self._is_reported:
-                return
-            self._is_reported = True
-            for fields in self._held:
-                self.put("environment", **fields)
-            self.put(f"{self.kind}_started", at=self._started_at, **self._key, environment=self.environment)
-            self._delivery.heartbeats[id(self)] = self._key
+            self._delivery.put(*self._start_events())
 
     def put_environment(self, fields: Mapping[str, Any]) -> None:
         with self._lock:
@@ -66,24 +72,34 @@ class Recording:
             else:
                 self._held.append(fields)
 
-    def schedule(self, batch: Batch) -> None:
+    def schedule(self, batches: Sequence[Batch]) -> None:
+        """Records what SQLMesh is going to evaluate. It may schedule anew: when a plan changes the environment of a
+        run in the meantime, the run restarts."""
         with self._lock:
-            if batch.key in self._scheduled:
-                return  # SQLMesh restarts a run when a plan changes the environment in the meantime
-            self.report_start()
-            self._model_names[batch.snapshot.name] = batch.snapshot.node.name
-            self._scheduled[batch.key] = batch
-            self._put_evaluation("evaluation_scheduled", batch.evaluation_id, batch.fields())
+            start = self._start_events() if batches else []
+            if self.kind == "run" and batches:
+                # In one request with the start: a reader never sees a run without what is due in it.
+                names = sorted({batch.snapshot.name for batch in batches})
+                start.append(self._event("due", **self._key, environment=self.environment, node_names=names))
+            self._delivery.put(*start)
+            for batch in batches:
+                if batch.key not in self._scheduled:
+                    self._model_names[batch.snapshot.name] = batch.snapshot.node.name
+                    self._scheduled[batch.key] = batch
+                    self._put_evaluation("evaluation_scheduled", batch.evaluation_id, batch.fields())
 
-    def start(self, batch: Batch, tracker: Any = None, only_audits: bool = False) -> Evaluation:
+    def start(
+        self, batch: Batch, tracker: Any = None, only_audits: bool = False, ends_with_audits: bool = False
+    ) -> Evaluation:
         with self._lock:
             self.report_start()
             self._model_names[batch.snapshot.name] = batch.snapshot.node.name
             scheduled = self._scheduled.pop(batch.key, batch)
             batch = replace(batch, evaluation_id=scheduled.evaluation_id)
-            evaluation = Evaluation(batch, tracker, only_audits)
+            evaluation = Evaluation(batch, tracker, only_audits, ends_with_audits)
             self._open[batch.evaluation_id] = evaluation
-            self._put_evaluation("evaluation_started", batch.evaluation_id, batch.fields())
+            fields = {**batch.fields(), "only_audits": True} if only_audits else batch.fields()
+            self._put_evaluation("evaluation_started", batch.evaluation_id, fields)
         return evaluation
 
     def put_audit(self, evaluation: Evaluation, result: Any) -> None:
@@ -129,7 +145,7 @@ class Recording:
             return
         for evaluation in list(self._open.values()):
             safely(self.finish, evaluation, error or KeyboardInterrupt())
-        if error is not None and self.had_work:
+        if error is not None and (self.had_work or not is_abort(error)):
             self.report_start()
         if not self._is_reported:
             return
@@ -141,8 +157,21 @@ class Recording:
         fields = {"environment": self.environment, "status": status, "error_message": message}
         self.put(f"{self.kind}_ended", **self._key, **fields)
 
-    def put(self, kind: str, at: str | None = None, **fields: Any) -> None:
-        self._delivery.put({"type": kind, **fields}, at)
+    def put(self, kind: str, **fields: Any) -> None:
+        self._delivery.put(self._event(kind, **fields))
+
+    def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return {"type": kind, **self._project, **fields}
+
+    def _start_events(self) -> list[dict[str, Any]]:
+        """The events that start the recording; none if they have been reported."""
+        if self._is_reported:
+            return []
+        self._is_reported = True
+        self._delivery.heartbeats[id(self)] = {**self._project, **self._key}
+        environments = [self._event("environment", **fields) for fields in self._held]
+        start = self._event(f"{self.kind}_started", at=self._started_at, **self._key, environment=self.environment)
+        return [*environments, start]
 
     def _put_evaluation(self, kind: str, identifier: str, fields: Mapping[str, Any]) -> None:
         self.put(kind, evaluation_id=identifier, **self._key, environment=self.environment, **fields)

@@ -17,6 +17,7 @@ from ._settings import Settings
 REQUEST_EVENTS = 500
 REQUEST_BYTES = 512 * 1024
 TIMEOUT_SECONDS = 5.0
+MAX_REASONS = 10  # of refusals, that are logged as warnings
 
 
 class Unavailable(Exception):
@@ -45,7 +46,7 @@ class Server:
         self._opener: Any = None
         self._bearer = ""
         self._renew_at = 0.0
-        self._has_refused = False
+        self._reasons: set[str] = set()  # for which events were refused
 
     def post(self, lines: Sequence[bytes]) -> None:
         """Sends the events; those that the server refuses are dropped.
@@ -62,12 +63,11 @@ class Server:
             answer = {"accepted": 0, "refused": [str(error)]}
         if not isinstance(answer, dict) or "accepted" not in answer:
             raise Unavailable("the response is not a local cloud's: is TCLOUD_BASE_URL correct?")
-        refused = answer.get("refused")
-        if refused:
-            text = "the local cloud refused %d of %d events: %s"
-            level = failure_level(is_new=not self._has_refused)
-            log.log(level, text, len(refused), len(lines), refused[0])
-            self._has_refused = True
+        for refused in answer.get("refused") or ():
+            reason = str(refused.get("reason", refused) if isinstance(refused, dict) else refused)
+            level = failure_level(is_new=reason not in self._reasons and len(self._reasons) < MAX_REASONS)
+            self._reasons.add(reason)
+            log.log(level, "the local cloud refused an event, which is dropped: %s", reason)
 
     def _request(self, body: bytes) -> Any:
         url = f"{self._settings.base_url}/recorder/v1/events"
