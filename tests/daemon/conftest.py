@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud_server import executable_under_test
 from daemon_stack import Stack
 from scripted_cloud import scripted_cloud
 
@@ -65,8 +62,8 @@ def nobody() -> Iterator[socket.socket]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, nobody: socket.socket) -> Iterator[Stack]:
-    beside = shutil.which(Path(sys.executable).parent / "tobiko-facade")
-    executable = os.environ.get("TOBIKO_FACADE_EXECUTABLE") or str(beside)
+    executable = executable_under_test()
+    assert executable, "the executable is not there"
     folder = tmp_path_factory.mktemp("daemon")
     with scripted_cloud(executable, folder, **scenario()) as cloud, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # nobody listens

@@ -20,7 +20,7 @@ sensors:
   use_threads: true
   num_workers: 6
 """
-LIMIT_S = 150.0
+LIMIT_S = 300.0
 # The daemon looks every five seconds whether a sensor is due.
 BETWEEN_TICKS_S = 6.0
 

@@ -11,9 +11,11 @@ import os
 
 import dagster as dg
 
-from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster, _sensor
+from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
+from tobikodata.scheduler_facades.dagster._sensor import sensor
 
-_sensor.INTERVAL_S = 1
+assert hasattr(sensor, "INTERVAL_S")
+sensor.INTERVAL_S = 1
 
 ports: dict[str, int] = json.loads(os.environ["GRAPHQL_PORTS"])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Callable
 
 import dagster as dg
 import pytest
+from cloud_server import executable_under_test
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from fake_cloud import FakeCloud
 from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud
@@ -21,7 +21,7 @@ from scripted_cloud import ScriptedCloud, scripted_cloud
 SUPPORT = Path(__file__).parents[1] / "support"
 MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 256 << 20
-EXECUTABLE = os.environ.get("TOBIKO_FACADE_EXECUTABLE") or shutil.which("tobiko-facade") or ""
+EXECUTABLE = executable_under_test()  # before a test hides the variable
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +113,7 @@ def definitions(script: Script) -> Callable[..., dg.Definitions]:
 @pytest.fixture
 def executable(monkeypatch: pytest.MonkeyPatch) -> str:
     """The real one."""
-    path = EXECUTABLE or shutil.which(Path(sys.executable).parent / "tobiko-facade")
+    path = EXECUTABLE
     if not path:
         pytest.fail("the executable is not there: build it, and set TOBIKO_FACADE_EXECUTABLE")
     monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(path))

@@ -6,21 +6,23 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cloud_server import CloudServer
+from deployment import ask_graphql, free_port
+from waiting import wait_until
+
 T = TypeVar("T")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SQLMESH_PYTHON = Path(__file__).parents[2] / ".envs" / "sqlmesh" / "bin" / "python"
+EXECUTABLE = str(Path(sys.executable).parent / "tobiko-facade")
 MIRROR = "tobiko_cloud_mirror_run_prod"
 SYNC = "tobiko_cloud_sync_prod"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -37,7 +39,7 @@ from sqlmesh import model
 
 @model("live.{name}", kind="FULL", cron="*/5 * * * *", columns={{"id": "int"}}, depends_on={{{parent!r}}})
 def execute(context, **_: t.Any) -> pd.DataFrame:
-    until = time.monotonic() + 150
+    until = time.monotonic() + 600
     while not Path({gate!r}).exists() and time.monotonic() < until:
         time.sleep(0.1)
     return pd.DataFrame({{"id": [1]}})
@@ -70,28 +72,16 @@ class Stack:
         self._serve()
 
     def _serve(self) -> None:
-        executable = Path(sys.executable).parent / "tobiko-facade"
-        argv = [
-            str(executable),
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--database",
-            str(self.folder / "cloud.db"),
-        ]
-        cloud = self.start("local-cloud", argv, stdout=subprocess.PIPE)
-        assert cloud.stdout
-        first = json.loads(cloud.stdout.readline())
-        self.cloud = first["base_url"]
-        self.env.update(TCLOUD_BASE_URL=first["base_url"], TCLOUD_TOKEN_URL=first["token_url"])
+        client = (CLIENT["TCLOUD_CLIENT_ID"], CLIENT["TCLOUD_CLIENT_SECRET"])
+        self.server = CloudServer(EXECUTABLE, self.folder, client=client, environ=self.env)
+        self.cloud = self.server.base_url
+        self.env.update(TCLOUD_BASE_URL=self.server.base_url, TCLOUD_TOKEN_URL=self.server.token_url)
 
     def dagster_dev(self) -> None:
         home = self.folder / "dagster_home"
         home.mkdir()
         (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        port = free_port()
         self.page = f"http://127.0.0.1:{port}"
         self.env.update(DAGSTER_HOME=str(home), DAGSTER_GRAPHQL_HOST="127.0.0.1", DAGSTER_GRAPHQL_PORT=str(port))
         argv = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
@@ -101,12 +91,16 @@ class Stack:
 
     def start(self, name: str, argv: list[str], **options: Any) -> subprocess.Popen[str]:
         log = (self.folder / f"{name}.log").open("w")
-        options = {"stdout": log, **options}
+        options = {"stdin": subprocess.DEVNULL, "stdout": log, **options}
         process = subprocess.Popen(argv, env=self.env, stderr=log, text=True, start_new_session=True, **options)
         self._processes.append(process)
         return process
 
     def end(self) -> None:
+        self._end_processes()
+        self.server.stop()
+
+    def _end_processes(self) -> None:
         for process in reversed(self._processes):
             process.send_signal(signal.SIGINT)
             try:
@@ -124,7 +118,7 @@ class Stack:
     def sqlmesh(self, *arguments: str) -> None:
         """`sqlmesh ARGUMENTS`, recorded."""
         argv = [str(SQLMESH_PYTHON), "-m", "tobikodata.sqlmesh_recorder", "-p", str(self.project), *arguments]
-        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=180, cwd=self.folder)
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=300, cwd=self.folder)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def plan(self, *arguments: str) -> None:
@@ -142,13 +136,12 @@ class Stack:
 
     def run(self, runs: int = 1, **env: str) -> None:
         process = self.run_loop(runs, **env)
-        assert process.wait(timeout=180) == 0, (self.folder / "run-loop.log").read_text()
+        assert process.wait(timeout=300) == 0, (self.folder / "run-loop.log").read_text()
 
     def a_run_goes_on(self) -> bool:
         """Whether the cloud knows of a run that has not ended."""
-        executable = Path(sys.executable).parent / "tobiko-facade"
         done = subprocess.run(
-            [str(executable), "poll"], env=self.env, capture_output=True, text=True, check=True, timeout=30
+            [EXECUTABLE, "poll"], env=self.env, capture_output=True, text=True, check=True, timeout=120
         )
         return any(not run["ended"] for run in json.loads(done.stdout)["runs"])
 
@@ -164,7 +157,7 @@ print(json.dumps({snapshot.name.replace('"', ""): snapshot.intervals for snapsho
 """
         argv = [str(SQLMESH_PYTHON), "-c", code, str(self.project)]
         done = subprocess.run(
-            argv, env=self.env, capture_output=True, text=True, timeout=120, cwd=self.folder, check=True
+            argv, env=self.env, capture_output=True, text=True, timeout=300, cwd=self.folder, check=True
         )
         intervals: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
         return intervals
@@ -177,17 +170,7 @@ print(json.dumps({snapshot.name.replace('"', ""): snapshot.intervals for snapsho
         return answer
 
     def try_graphql(self, query: str, **variables: Any) -> dict[str, Any] | None:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.page}/graphql", body, {"Content-Type": "application/json"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=60) as response:
-                answer = json.load(response)
-        except (urllib.error.URLError, OSError):
-            return None
-        assert "errors" not in answer, answer["errors"]
-        data: dict[str, Any] = answer["data"]
-        return data
+        return ask_graphql(self.page, query, limit_s=60, **variables)
 
     def runs(self, job: str) -> list[dict[str, Any]]:
         """Oldest first."""
@@ -198,19 +181,16 @@ print(json.dumps({snapshot.name.replace('"', ""): snapshot.intervals for snapsho
     def ended_runs(self, job: str) -> list[dict[str, Any]]:
         return [run for run in self.runs(job) if run["status"] in ENDED]
 
-    def wait_for_runs(self, job: str, count: int, limit_s: float = 150) -> list[dict[str, Any]]:
+    def wait_for_runs(self, job: str, count: int, limit_s: float = 240) -> list[dict[str, Any]]:
         what = f"{count} runs of {job}"
         return self.wait_for(what, lambda: runs if len(runs := self.ended_runs(job)) >= count else None, limit_s)
 
-    def wait_for(self, what: str, ask: Callable[[], T | None], limit_s: float = 120) -> T:
-        until = time.monotonic() + limit_s
-        while time.monotonic() < until:
-            answer = ask()
-            if answer:
-                return answer
-            time.sleep(0.3)
-        logs = "\n".join((path.name + "\n" + path.read_text()[-3000:]) for path in self.folder.glob("*.log"))
-        raise AssertionError(f"{what} did not come within {limit_s} s\n{logs}")
+    def wait_for(self, what: str, ask: Callable[[], T | None], limit_s: float = 240) -> T:
+        found: T = wait_until(ask, limit_s, what, self._logs, pause_s=0.3)
+        return found
+
+    def _logs(self) -> str:
+        return "\n".join(path.name + "\n" + path.read_text()[-3000:] for path in self.folder.glob("*.log"))
 
     def location(self) -> dict[str, str]:
         """The code location's name and its repository's."""
@@ -234,7 +214,7 @@ print(json.dumps({snapshot.name.replace('"', ""): snapshot.intervals for snapsho
         run_id: str = answer["run"]["runId"]
         return run_id
 
-    def wait_for_run(self, run_id: str, limit_s: float = 120) -> str:
+    def wait_for_run(self, run_id: str, limit_s: float = 240) -> str:
         query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
         def status() -> str | None:

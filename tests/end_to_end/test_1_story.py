@@ -108,7 +108,7 @@ def test_a_live_run_appears_step_by_step_with_models_that_a_plan_added(stack: St
     assert process.poll() is None  # SQLMesh is still at the second
     gates["second"].touch()
     assert stack.wait_for_run(run_id) == "SUCCESS"
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=240) == 0
     assert status("second") == "SUCCESS"
 
 

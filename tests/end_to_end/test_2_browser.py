@@ -16,6 +16,7 @@ FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -47,7 +48,7 @@ def see(browser: webdriver.Chrome, url: str, *texts: str) -> None:
         return all(text in body for text in texts)
 
     try:
-        WebDriverWait(browser, 60).until(shows_all)
+        WebDriverWait(browser, 120).until(shows_all)
     finally:
         folder = os.environ.get("SCREENSHOTS")
         if folder:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud_server import CloudServer, executable_under_test
 from story import Story
 
 CLIENT_ID = "5f0c2f3e-dagster"
@@ -60,29 +60,17 @@ class LocalCloud:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     folder = tmp_path_factory.mktemp("local-cloud")
-    executable = os.environ.get("TOBIKO_FACADE_EXECUTABLE", "tobiko-facade")
-    arguments = ["serve", "--listen", "127.0.0.1:0", "--database", str(folder / "cloud.db")]
-    environment = {**os.environ, "TCLOUD_CLIENT_SECRET": CLIENT_SECRET}
-    with subprocess.Popen(
-        [executable, *arguments, "--client-id", CLIENT_ID],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        try:
-            assert server.stdout is not None
-            first_line = json.loads(server.stdout.readline())
-            home = folder / "tcloud"
-            os.environ.update(
-                TCLOUD_TOKEN_URL=first_line["token_url"], TCLOUD_HOME=str(home), NO_PROXY="*", no_proxy="*"
-            )
-            os.environ.pop("TCLOUD_CLIENT_SECRET", None)
-            os.environ.pop("TCLOUD_SCOPE", None)
-            yield LocalCloud(first_line["base_url"], first_line["token_url"], home)
-        finally:
-            server.terminate()
-            assert server.wait(10) == 0
+    executable = executable_under_test()
+    assert executable, "the executable is not there"
+    server = CloudServer(executable, folder, client=(CLIENT_ID, CLIENT_SECRET))
+    home = folder / "tcloud"
+    os.environ.update(TCLOUD_TOKEN_URL=server.token_url, TCLOUD_HOME=str(home), NO_PROXY="*", no_proxy="*")
+    os.environ.pop("TCLOUD_CLIENT_SECRET", None)
+    os.environ.pop("TCLOUD_SCOPE", None)
+    try:
+        yield LocalCloud(server.base_url, server.token_url, home)
+    finally:
+        assert server.terminate() == 0
 
 
 @pytest.fixture(scope="session")

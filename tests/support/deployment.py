@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -43,10 +44,31 @@ class Process:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """For a server that cannot be started on port 0, or is started again on the same one. Not of those that the system
+    gives to connections and to other listeners: nothing takes it before the server does."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, max(first, 20_000))
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def ask_graphql(page: str, query: str, limit_s: float = 20, **variables: Any) -> dict[str, Any] | None:
+    """What a webserver answers; None if nobody is there."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{page}/graphql", body, {"Content-Type": "application/json"})
+    try:
+        with OPENER.open(request, timeout=limit_s) as response:
+            answer = json.load(response)
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+    assert "errors" not in answer, answer["errors"]
+    data: dict[str, Any] = answer["data"]
+    return data
 
 
 class Deployment:
@@ -120,17 +142,7 @@ class Deployment:
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any] | None:
         """Dagster's page, by GraphQL; None if nobody is there."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        url = f"http://127.0.0.1:{self.page_port}/graphql"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        try:
-            with OPENER.open(request, timeout=20) as response:
-                answer = json.load(response)
-        except (urllib.error.URLError, OSError, ValueError):
-            return None
-        assert "errors" not in answer, answer["errors"]
-        data: dict[str, Any] = answer["data"]
-        return data
+        return ask_graphql(f"http://127.0.0.1:{self.page_port}", query, **variables)
 
     def wait_for(self, what: str, fact: Callable[[], Any], limit_s: float) -> Any:
         until = time.monotonic() + limit_s

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import os
-import subprocess
 import urllib.request
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-# Pods of a real cluster need an address of this machine that they can reach.
-HOST = os.environ.get("KUBERNETES_TEST_HOST", "127.0.0.1")
+from cloud_server import CloudServer
+
 CLIENT_ID = "dagster-client"
 CLIENT_SECRET = "s3cr3t-of-the-client-7f3a"
 
@@ -45,43 +44,13 @@ def standalone(name: str, *covers: str) -> dict[str, Any]:
     }
 
 
-class Cloud:
+class Cloud(CloudServer):
     """The server and its base URL. Events go to it over HTTP."""
 
     def __init__(self, executable: str, folder: Path, environ: dict[str, str], locked: bool) -> None:
-        self._executable = executable
-        self._folder = folder
-        self._environ = environ
         self._locked = locked
         self._token: str | None = None
-        self._port = 0
-        self.start()
-
-    def start(self) -> None:
-        secrets = {"TCLOUD_CLIENT_ID": CLIENT_ID, "TCLOUD_CLIENT_SECRET": CLIENT_SECRET} if self._locked else {}
-        self._process = subprocess.Popen(
-            [
-                self._executable,
-                "serve",
-                "--quiet",
-                f"--listen={HOST}:{self._port}",
-                f"--database={self._folder / 'cloud.db'}",
-            ],
-            env={**self._environ, **secrets},
-            stdout=subprocess.PIPE,
-            stderr=(self._folder / "serve.log").open("ab"),
-        )
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, (self._folder / "serve.log").read_text()
-        places = json.loads(line)
-        self.base_url: str = places["base_url"]
-        self.token_url: str = places["token_url"]
-        self._port = int(self.base_url.rstrip("/").rsplit(":", 1)[1])
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        super().__init__(executable, folder, client=(CLIENT_ID, CLIENT_SECRET) if locked else None, environ=environ)
 
     def post(self, *events: dict[str, Any]) -> None:
         body = "\n".join(json.dumps(event) for event in events).encode()
@@ -113,8 +82,6 @@ class Cloud:
         if not self._locked:
             return {}
         if self._token is None:
-            import base64
-
             basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
             request = urllib.request.Request(
                 self.token_url,
@@ -127,14 +94,14 @@ class Cloud:
 
 
 class RemoteRun:
-    """A run of the scheduler. Each call is told to the cloud at once; times are the test's."""
+    """A run of the scheduler. Each call is reported to the cloud at once; times are the test's."""
 
     def __init__(self, cloud: Cloud, run_id: str, at: float, environment: str) -> None:
         self._cloud = cloud
         self.run_id = run_id
         self.environment = environment
         self._at = at
-        self._tell("run_started", run_id=run_id, environment=environment)
+        self._send("run_started", run_id=run_id, environment=environment)
 
     def scheduled(self, node: str, batch: int = 1) -> str:
         return self._batch("evaluation_scheduled", node, batch)
@@ -143,7 +110,7 @@ class RemoteRun:
         return self._batch("evaluation_started", node, batch)
 
     def audited(self, node: str, audit: str, passed: bool = True, blocking: bool = False, batch: int = 1) -> None:
-        self._tell(
+        self._send(
             "audit",
             evaluation_id=self.evaluation_id(node, batch),
             name=audit,
@@ -158,7 +125,7 @@ class RemoteRun:
         )
 
     def ended(self, node: str, status: str = "success", message: str | None = None, batch: int = 1) -> None:
-        self._tell(
+        self._send(
             "evaluation_ended",
             evaluation_id=self.evaluation_id(node, batch),
             status=status,
@@ -174,7 +141,7 @@ class RemoteRun:
         self.ended(node, status, message)
 
     def end(self, status: str = "success", message: str | None = None) -> None:
-        self._tell(
+        self._send(
             "run_ended",
             run_id=self.run_id,
             environment=self.environment,
@@ -187,7 +154,7 @@ class RemoteRun:
 
     def _batch(self, kind: str, node: str, batch: int) -> str:
         evaluation_id = self.evaluation_id(node, batch)
-        self._tell(
+        self._send(
             kind,
             evaluation_id=evaluation_id,
             run_id=self.run_id,
@@ -199,7 +166,7 @@ class RemoteRun:
         )
         return evaluation_id
 
-    def _tell(self, kind: str, **fields: Any) -> None:
+    def _send(self, kind: str, **fields: Any) -> None:
         self._at += 1
         self._cloud.post(event(kind, self._at, **fields))
 

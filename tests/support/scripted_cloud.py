@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -13,41 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cloud_server import CloudServer
+from waiting import wait_until
+
 # Whatever proxy the developer's machine has: this is not for it.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class ScriptedCloud:
+class ScriptedCloud(CloudServer):
     """The server and its control endpoint."""
 
     def __init__(
         self, executable: str, folder: Path, scenario: dict[str, Any] | None = None, locked: bool = False
     ) -> None:
-        """`locked`: it lets in the client of TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET only."""
+        """`locked`: only the client of TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET may ask."""
         file = folder / "scenario.json"
         file.write_text(json.dumps(scenario or {}))
-        self.log = folder / "scripted-cloud.log"
-        argv = [executable, "serve", "--quiet", "--listen=127.0.0.1:0", f"--scenario={file}"]
-        hidden = () if locked else ("TCLOUD_CLIENT_ID", "TCLOUD_CLIENT_SECRET")
-        environ = {name: value for name, value in os.environ.items() if name not in hidden}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*argv, f"--database={folder / 'scripted-cloud.db'}"],
-                env=environ,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line, self.log.read_text()
-        places = json.loads(line)
-        self.base_url: str = places["base_url"]
-        self.token_url: str = places["token_url"]
-        self.control_url: str = places["control_url"]
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        client = (os.environ["TCLOUD_CLIENT_ID"], os.environ["TCLOUD_CLIENT_SECRET"]) if locked else None
+        super().__init__(executable, folder, f"--scenario={file}", client=client)
 
     def order(self, what: str, body: Any) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -85,26 +66,20 @@ class ScriptedCloud:
         (run,) = self.state(run_id=run_id)["runs"]
         return dict(run)
 
-    def settled(self, limit_s: float = 20) -> None:
-        """Waits until all that is due has been told."""
-        self._wait(lambda: self.state()["due_now"] == 0, limit_s)
+    def settled(self, limit_s: float = 60) -> None:
+        """Waits until all that is due has been played."""
+        self._wait_until(lambda: self.state()["due_now"] == 0, limit_s)
 
     def wait_for_end(self, run_id: str, limit_s: float = 60) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:
             found = self.state(run_id=run_id)["runs"]
             return dict(found[0]) if found and found[0]["end_at"] else None
 
-        run: dict[str, Any] = self._wait(ended, limit_s)
+        run: dict[str, Any] = self._wait_until(ended, limit_s)
         return run
 
-    def _wait(self, fact: Any, limit_s: float) -> Any:
-        until = time.monotonic() + limit_s
-        while True:
-            found = fact()
-            if found:
-                return found
-            assert time.monotonic() < until, f"it did not come true: {self.log.read_text()[-2000:]}"
-            time.sleep(0.02)
+    def _wait_until(self, fact: Any, limit_s: float) -> Any:
+        return wait_until(fact, limit_s, details=lambda: self.log.read_text()[-2000:])
 
 
 @contextmanager

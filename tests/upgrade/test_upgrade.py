@@ -9,16 +9,15 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
-import uuid
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
 
-CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-upgrade"}
+CLIENT = {"TCLOUD_CLIENT_ID": CLIENT_ID, "TCLOUD_CLIENT_SECRET": CLIENT_SECRET}
 SYNC_WITH_THE_ORIGINAL = """
 import os, dagster as dg
 from importlib.metadata import version
@@ -50,66 +49,17 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     }
     for name, value in {**env, "TOBIKO_FACADE_CACHE_DIR": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    executable = Path(sys.executable).parent / "tobiko-facade"
-    argv = [str(executable), "serve", "--listen", "127.0.0.1:0", "--database", str(tmp_path / "cloud.db")]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        try:
-            assert server.stdout
-            first = json.loads(server.stdout.readline())
-            monkeypatch.setenv("TCLOUD_BASE_URL", first["base_url"])
-            monkeypatch.setenv("TCLOUD_TOKEN_URL", first["token_url"])
-            tell(first["base_url"], first["token_url"])
-            yield
-        finally:
-            server.terminate()
-            server.wait(10)
-
-
-def tell(base_url: str, token_url: str) -> None:
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    passwords.add_password(None, token_url, CLIENT["TCLOUD_CLIENT_ID"], CLIENT["TCLOUD_CLIENT_SECRET"])
-    basic = urllib.request.HTTPBasicAuthHandler(passwords)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), basic)
-    form = b"grant_type=client_credentials&scope=tbk%3Ascope%3Aprojects"
-    form += f"&client_id={CLIENT['TCLOUD_CLIENT_ID']}&client_secret={CLIENT['TCLOUD_CLIENT_SECRET']}".encode()
-    token = json.load(opener.open(urllib.request.Request(token_url, form)))["id_token"]
-    run = {"run_id": "run-1", "environment": "prod"}
-    interval = {"interval_start": "2024-05-01T00:00:00Z", "interval_end": "2024-05-01T00:05:00Z"}
-    node = {"name": NODE, "model_name": "sales.orders", "description": None, "source_type": "sql", "tags": []}
-    node |= {"parent_names": [], "audit_names": ["not_null"], "type": "model", "version": "1"}
-    events = [
-        {
-            "type": "environment",
-            "environment": "prod",
-            "plan_id": "plan-1",
-            "start_at": None,
-            "nodes": [node],
-        },
-        {"type": "run_started", **run},
-        {
-            "type": "evaluation_started",
-            **run,
-            **interval,
-            "evaluation_id": "e-1",
-            "node_name": NODE,
-            "version": "1",
-        },
-        {
-            "type": "audit",
-            **interval,
-            "evaluation_id": "e-1",
-            "name": "not_null",
-            "status": "success",
-            "blocking": True,
-        }
-        | {"count": 0, "execution_time": "2024-05-01T00:05:02Z"},
-        {"type": "evaluation_ended", "evaluation_id": "e-1", "status": "success", "error_message": None},
-        {"type": "run_ended", **run, "status": "success", "error_message": None},
-    ]
-    lines = [{"id": str(uuid.uuid4()), "at": f"2024-05-01T00:05:0{n}Z", **event} for n, event in enumerate(events)]
-    body = "\n".join(map(json.dumps, lines)).encode()
-    headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"}
-    opener.open(urllib.request.Request(f"{base_url}/recorder/v1/events", body, headers)).close()
+    cloud = Cloud(str(Path(sys.executable).parent / "tobiko-facade"), tmp_path, dict(os.environ), locked=True)
+    try:
+        monkeypatch.setenv("TCLOUD_BASE_URL", cloud.base_url)
+        monkeypatch.setenv("TCLOUD_TOKEN_URL", cloud.token_url)
+        cloud.environment(model(NODE, audits=("not_null",)))
+        run = cloud.run("run-1")
+        run.evaluated(NODE, "not_null")
+        run.end()
+        yield
+    finally:
+        cloud.stop()
 
 
 def test_the_new_version_has_taken_the_place_of_the_original() -> None:
