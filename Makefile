@@ -24,6 +24,8 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -type f -not -path '*/
 PYTHON_SOURCES := $(shell find python_wrapper -type f -not -name '*.pyc')
 PYTHON_CODE := python_wrapper tests examples setup
 MANIFESTS := $(addprefix examples/kubernetes/,namespace.yaml secret.yaml rbac.yaml)
+# The test binary that the tests of the channel launch in the executable's place.
+export TOBIKO_TEST_MESSAGES := $(abspath target/debug/test-messages)
 IMAGE := tobiko-facade:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 .PHONY: help
@@ -98,11 +100,11 @@ test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
 	ORIGINAL_PYTHON=$(abspath $(PUBLIC_CLIENT))/bin/python $(LOGGED) $(UPGRADED)/bin/python -m pytest -q tests/upgrade
 
 .PHONY: test-dagster-oldest
-test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel
+test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel $(TOBIKO_TEST_MESSAGES)
 	$(LOGGED) $(OLDEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE) --ignore=tests/dagster/on_kubernetes/test_image.py
 
 .PHONY: test-dagster-newest
-test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
+test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel $(TOBIKO_TEST_MESSAGES)
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q --collect-only $(LARGE)
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
 
@@ -252,6 +254,10 @@ $(BENCH_ORIGINAL)/.ready: $(BENCH)/.ready
 dist/dev/.built: $(TOOLS)/.ready $(RUST_SOURCES) $(PYTHON_SOURCES)
 	@rm -rf dist/dev
 	cd python_wrapper && ../$(TOOLS)/maturin build --quiet --profile dev --locked --out ../dist/dev
+	@touch $@
+
+$(TOBIKO_TEST_MESSAGES): dist/dev/.built
+	cargo build --quiet --locked --package test_messages
 	@touch $@
 
 dist/release/.built: $(TOOLS)/.ready $(RUST_SOURCES) $(PYTHON_SOURCES)

@@ -4,15 +4,8 @@
 
 #[path = "../../crates/tobiko_facade/src/manifest/mod.rs"]
 mod manifest;
-#[path = "../../crates/tobiko_facade/src/report"]
-mod report {
-    pub mod truncate;
-}
 #[path = "../../crates/tobiko_facade/src/properties/sound.rs"]
 mod sound;
-
-// The executable's modules know the types under the client's name.
-extern crate tobiko_api as tobiko_client;
 
 use libfuzzer_sys::fuzz_target;
 use manifest::names::{check_name, key_parts, op_name};

@@ -278,7 +278,7 @@ def beyond_floor(
     served: Cloud, run_id: str, delays: dict[str, float], stderr: str, floor_s_a_task: float
 ) -> dict[str, float]:
     """`stderr` tells when the executable looked, and how long it waited then."""
-    lines = re.findall(r"(\S+Z) +DEBUG tobiko_facade::commands::mirror: looked .*next in (\d+\.\d+) s", stderr)
+    lines = re.findall(r"(\S+Z) +DEBUG tobiko_facade::commands::mirror: polled .*next poll in (\d+\.\d+) s", stderr)
     looks = [(time_of(at), float(interval)) for at, interval in lines]
     in_look: dict[float, int] = {}
     beyond, intervals = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ SUPPORT = Path(__file__).parents[1] / "support"
 MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 256 << 20
 EXECUTABLE = executable_under_test()  # before a test hides the variable
+TEST_MESSAGES = os.environ.get("TOBIKO_TEST_MESSAGES") or ""
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +121,17 @@ def executable(monkeypatch: pytest.MonkeyPatch) -> str:
         pytest.fail("the executable is not there: build it, and set TOBIKO_FACADE_EXECUTABLE")
     monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", str(path))
     monkeypatch.setenv("TOBIKO_FACADE_POLL_INTERVAL_S", "0.2")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def test_messages() -> str:
+    """The test binary that sends numbered messages in the executable's place: beside a debug executable, else built now."""
+    path = TEST_MESSAGES or (shutil.which(Path(EXECUTABLE).with_name("test-messages")) if EXECUTABLE else None)
+    if not path:
+        subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "test_messages"], cwd=REPOSITORY, check=True)
+        target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+        path = str(target / "debug" / "test-messages")
     return str(path)
 
 

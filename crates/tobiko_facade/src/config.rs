@@ -1,4 +1,4 @@
-//! What was typed and what stands in the environment, checked once and made ready to use. Nothing else reads either.
+//! Flags and environment variables, checked once and made ready to use. Nothing else reads either.
 
 use std::env;
 use std::path::PathBuf;
@@ -11,20 +11,20 @@ use url::Url;
 use crate::cli::CloudArgs;
 use crate::exit_code::Usage;
 
-/// Where Tobiko Cloud gives out tokens.
+/// Tobiko Cloud's token endpoint.
 const TOKEN_URL: &str = "https://cloud.tobikodata.com/auth/token";
 
-/// How patient a command is.
+/// How long a command may wait for the cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Dagster waits for the answer, 20 s at most.
+pub enum TimeoutProfile {
+    /// Dagster waits for the command, 20 s at most.
     Short,
     /// A job, which has time.
     Long,
 }
 
 /// The client's settings, from flags and environment.
-pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<ClientConfig> {
+pub fn cloud(args: &CloudArgs, profile: TimeoutProfile) -> Result<ClientConfig> {
     let base_url = args.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty());
     let base_url = base_url.ok_or_else(|| {
         Usage::new("the URL of the Tobiko Cloud project is missing: set TCLOUD_BASE_URL, or give --base-url")
@@ -35,11 +35,11 @@ pub fn cloud(args: &CloudArgs, patience: Patience) -> Result<ClientConfig> {
         None if is_loopback(&base_url) => (url("base URL", &local_token_url(&base_url), "TCLOUD_BASE_URL")?, true),
         None => (url("token URL", TOKEN_URL, "TCLOUD_TOKEN_URL")?, false),
     };
-    let (timeouts, retry) = time_limits(args, patience);
+    let (timeouts, retry) = time_limits(args, profile);
     Ok(ClientConfig {
         base_url,
         credentials: match credentials(args, secret("TCLOUD_TOKEN"), secret("TCLOUD_CLIENT_SECRET"))? {
-            // A local cloud without an OAuth client lets everybody in, under any name.
+            // A local cloud without credentials accepts any.
             Credentials::Login { .. } if is_local => {
                 Credentials::Client { id: "local".to_owned(), secret: Secret::from("local".to_owned()) }
             }
@@ -60,7 +60,7 @@ pub fn secret(variable: &str) -> Option<Secret> {
     env::var(variable).ok().filter(|value| !value.is_empty()).map(Secret::from)
 }
 
-/// A URL with a scheme that can be asked, or a sentence that names the variable.
+/// An HTTP URL, or an error that names the variable.
 pub fn url(what: &str, text: &str, variable: &str) -> Result<Url> {
     let wrong = || Usage::new(format!("the {what} is no URL such as https://host/path: check {variable}"));
     let url = Url::parse(text).map_err(|_| wrong())?;
@@ -99,9 +99,9 @@ fn credentials(args: &CloudArgs, token: Option<Secret>, client_secret: Option<Se
     }
 }
 
-fn time_limits(args: &CloudArgs, patience: Patience) -> (Timeouts, RetryConfig) {
-    let (timeouts, retry) = match patience {
-        Patience::Short => (
+fn time_limits(args: &CloudArgs, profile: TimeoutProfile) -> (Timeouts, RetryConfig) {
+    let (timeouts, retry) = match profile {
+        TimeoutProfile::Short => (
             Timeouts {
                 connect: Duration::from_secs(5),
                 read: Duration::from_secs(10),
@@ -113,7 +113,7 @@ fn time_limits(args: &CloudArgs, patience: Patience) -> (Timeouts, RetryConfig) 
                 ..RetryConfig::default()
             },
         ),
-        Patience::Long => (Timeouts::default(), RetryConfig::default()),
+        TimeoutProfile::Long => (Timeouts::default(), RetryConfig::default()),
     };
     let or = |seconds: Option<f64>, default: Duration| seconds.map_or(default, Duration::from_secs_f64);
     let request = or(args.request_limit, timeouts.request);
@@ -123,7 +123,7 @@ fn time_limits(args: &CloudArgs, patience: Patience) -> (Timeouts, RetryConfig) 
     )
 }
 
-/// Where tokens are kept between processes.
+/// Where processes share their tokens.
 fn cache_dir() -> Option<PathBuf> {
     let named = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     named("TOBIKO_FACADE_CACHE_DIR")
@@ -135,7 +135,7 @@ fn home() -> Option<PathBuf> {
     env::home_dir().filter(|home| !home.as_os_str().is_empty())
 }
 
-/// The client that is asked, ready to use.
-pub fn client(args: &CloudArgs, patience: Patience) -> Result<tobiko_client::Client> {
-    tobiko_client::Client::new(cloud(args, patience)?).context("cannot set up the client")
+/// The client, ready to use.
+pub fn client(args: &CloudArgs, profile: TimeoutProfile) -> Result<tobiko_client::Client> {
+    tobiko_client::Client::new(cloud(args, profile)?).context("cannot set up the client")
 }

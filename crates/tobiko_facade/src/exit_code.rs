@@ -1,6 +1,7 @@
 //! Exit codes, and which failure gets which.
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 use tobiko_client::Error;
@@ -8,7 +9,7 @@ use tobiko_client::Error;
 pub const OTHER: u8 = 1;
 pub const USAGE: u8 = 2;
 pub const UNREACHABLE: u8 = 3;
-pub const NOT_LET_IN: u8 = 4;
+pub const AUTHENTICATION_FAILED: u8 = 4;
 pub const NOT_FOUND: u8 = 5;
 pub const RUN_FAILED: u8 = 6;
 pub const INTERRUPTED: u8 = 130;
@@ -23,15 +24,15 @@ impl Usage {
     }
 }
 
-/// What was asked for is not there.
+/// What was requested is not there.
 #[derive(Debug)]
 pub struct NotFound(pub String);
 
-/// A person, or whoever supervises this process, asked it to stop.
+/// A person, or the process that supervises this one, requested a stop.
 #[derive(Debug)]
 pub struct Interrupted;
 
-/// Dagster cannot be told any more, so it must be told by the exit code.
+/// Nothing can be reported to Dagster any more, but by the exit code.
 #[derive(Debug)]
 pub struct ChannelBroken;
 
@@ -63,6 +64,18 @@ impl std::error::Error for Usage {}
 impl std::error::Error for NotFound {}
 impl std::error::Error for Interrupted {}
 
+/// The code of a command's outcome. A failure is printed to stderr, in one sentence.
+pub fn of(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {}", sentence(&error));
+            code(&error)
+        }
+    }
+}
+
 /// The code for a failure, by the first cause that has one.
 pub fn code(error: &anyhow::Error) -> ExitCode {
     let of_cause = |cause: &(dyn std::error::Error + 'static)| match cause {
@@ -77,7 +90,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
 fn of_client(error: &Error) -> u8 {
     match error {
         Error::Unreachable { .. } => UNREACHABLE,
-        Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => NOT_LET_IN,
+        Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => AUTHENTICATION_FAILED,
         Error::UnexpectedResponse { .. } => NOT_FOUND,
         Error::Config(_) => USAGE,
         Error::BadRequest { .. } => OTHER,

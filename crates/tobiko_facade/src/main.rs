@@ -1,7 +1,6 @@
 //! The executable: reads the command line, sets up logs and the runtime, runs one command, and turns its failure into a
 //! sentence and an exit code.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -36,14 +35,7 @@ fn main() -> ExitCode {
         }
         outcome
     });
-    match outcome {
-        Ok(code) => code,
-        Err(error) if exit_code::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", exit_code::sentence(&error));
-            exit_code::code(&error)
-        }
-    }
+    exit_code::of(outcome)
 }
 
 fn start_logging(cli: &Cli) {

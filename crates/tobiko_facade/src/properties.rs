@@ -1,6 +1,5 @@
 //! What holds for every project, run and text: property tests. The cases that people thought of stand beside the code.
 
-mod line;
 mod manifest;
 mod names;
 mod odd;

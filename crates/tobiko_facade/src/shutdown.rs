@@ -13,8 +13,8 @@ use crate::exit_code::Interrupted;
 /// Set by a launcher that holds this process's stdin open for as long as it lives, and writes nothing to it.
 const STDIN_IS_HELD: &str = "TOBIKO_FACADE_STDIN_IS_HELD";
 
-/// How often the parent is looked at. It is gone when somebody else has become this process's parent.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often to check whether the parent is gone: then this process has another one.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns when there is a reason to stop.
 ///
@@ -23,21 +23,21 @@ pub async fn requested(for_launcher: bool) -> Result<Interrupted> {
     tokio::select! {
         () = signalled()? => {}
         () = orphaned(), if for_launcher => {}
-        () = let_go(), if for_launcher && env::var_os(STDIN_IS_HELD).is_some() => {}
+        () = stdin_closed(), if for_launcher && env::var_os(STDIN_IS_HELD).is_some() => {}
     }
     Ok(Interrupted)
 }
 
-/// Returns when nobody holds stdin open any more. Unlike a look at the parent, this misses no launcher that was gone before
-/// the first look, and none behind a wrapper.
-async fn let_go() {
-    let (tell, told) = oneshot::channel();
+/// Returns when the launcher has closed stdin, as its end does. Unlike the check of the parent, this also notices a launcher that
+/// was gone before the first check, or that is behind a wrapper.
+async fn stdin_closed() {
+    let (sender, closed) = oneshot::channel();
     // A thread of its own, which ends with the process: the runtime would wait for it.
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        let _ = tell.send(());
+        let _ = sender.send(());
     });
-    let _ = told.await;
+    let _ = closed.await;
 }
 
 /// Returns when Ctrl-C or SIGTERM has come. From this call on, neither ends the process by itself.
@@ -62,7 +62,7 @@ pub fn signalled() -> Result<impl Future<Output = ()>> {
 async fn orphaned() {
     let parent = std::os::unix::process::parent_id();
     while std::os::unix::process::parent_id() == parent {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_EVERY).await;
     }
 }
 

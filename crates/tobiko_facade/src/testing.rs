@@ -71,12 +71,13 @@ pub fn dag(nodes: &[&str]) -> Dag {
     Dag { environment: "prod".into(), nodes: nodes.iter().map(|text| node(text)).collect(), ..Dag::default() }
 }
 
-/// What a watcher tells after one look.
-pub fn look(watcher: &mut Watcher, run: &Run, evaluations: &[Evaluation], watch_strangers: bool) -> Vec<Event> {
-    let mut gathering = watcher.gather();
-    gathering.extend(evaluations.iter().cloned());
-    let seen = gathering.done();
-    watcher.look(run, seen, watch_strangers).collect()
+/// The events of one poll.
+pub fn poll(watcher: &mut Watcher, run: &Run, evaluations: &[Evaluation], with_unknown_nodes: bool) -> Vec<Event> {
+    let mut snapshot = watcher.snapshot();
+    snapshot.extend(evaluations.iter().cloned());
+    let snapshot = snapshot.build();
+    let changes = watcher.diff(run, snapshot, with_unknown_nodes);
+    changes.into_events(watcher.assets()).collect()
 }
 
 pub fn at(second: i64) -> Timestamp {

@@ -58,14 +58,18 @@ def counting(executable: str, monkeypatch: pytest.MonkeyPatch) -> type[CountingR
     return CountingReader
 
 
+@pytest.fixture
+def numbered(executable: str, test_messages: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executable that is launched sends numbered messages."""
+    monkeypatch.setenv("TOBIKO_FACADE_EXECUTABLE", test_messages)
+
+
 def send_test_messages(*arguments: str) -> Iterator[Any]:
     """Launches the executable as the jobs do, and yields the events that arrive at the other end of the channel."""
     log = logging.getLogger("channel")
     context = SimpleNamespace(run_id="r", job_name="j", dagster_run=None, log=log)
     connection = Connection.checked("http://cloud.test", None, None, None)
-    with subprocess_launcher.SubprocessLauncher().launch(
-        connection, ["tell-test-messages", *arguments], context
-    ) as launched:
+    with subprocess_launcher.SubprocessLauncher().launch(connection, arguments, context) as launched:
         for events in launched.batches():
             yield from events
 
@@ -93,7 +97,7 @@ SLOWLY = ("--count=150", "--burst=1", "--pause-ms=20")
 
 @pytest.mark.parametrize(("many", "arguments"), [(100_000, IN_BURSTS), (150, SLOWLY)], ids=["in bursts", "slowly"])
 def test_each_message_is_handed_over_once_in_order_within_200_ms(
-    counting: Any, caplog: Any, many: int, arguments: tuple[str, ...]
+    numbered: None, counting: Any, caplog: Any, many: int, arguments: tuple[str, ...]
 ) -> None:
     """A busy machine may nap for longer than that, but not three times in a row."""
     latest_ms = []
@@ -108,7 +112,7 @@ def test_each_message_is_handed_over_once_in_order_within_200_ms(
     raise AssertionError(f"handed over as late as {latest_ms} ms")
 
 
-def test_nothing_is_left_of_a_channel(executable: str) -> None:
+def test_nothing_is_left_of_a_channel(executable: str, numbered: None) -> None:
     before = threading.active_count()
     for _ in send_test_messages("--count=10"):
         assert threading.active_count() > before

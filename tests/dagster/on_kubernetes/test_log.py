@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import random
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,19 +110,25 @@ def test_a_mirror_whose_log_streams_are_reset_again_and_again(
 
 
 def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
-    cluster: Cluster, instance: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    stand_in: ApiServer,
+    instance: Any,
+    test_messages: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No line is long enough for a container runtime to split it."""
+    """No line is long enough for a container runtime to split it. A real cluster's image has no test binary."""
     monkeypatch.setattr(pod_reader, "MAX_PAUSE_S", 0.05)
-    if cluster.stand_in:
-        dice = random.Random(7)
-        cluster.stand_in.cuts = [dice.randrange(1, 3_000_000) for _ in range(20)]
+    dice = random.Random(7)
+    stand_in.cuts = [dice.randrange(1, 3_000_000) for _ in range(20)]
+    stand_in.images["test-messages:test"] = tmp_path / "image"
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "tobiko-facade").symlink_to(Path(test_messages).resolve())
     context = SimpleNamespace(
         run_id="r", job_name="j", dagster_run=None, log=logging.getLogger("pod"), instance=instance
     )
     connection = Connection.checked("http://cloud.test", None, None, None)
     arguments = [
-        "tell-test-messages",
         "--count=2000",
         "--smallest=100",
         "--largest=15000",
@@ -129,7 +136,8 @@ def test_2000_messages_of_up_to_15_kb_arrive_once_and_in_order(
         "--pause-ms=20",
     ]
     events: list[Any] = []
-    with cluster.launcher(secret_name=None).launch(connection, arguments, context) as launched:
+    launcher = cluster.launcher(secret_name=None, image="test-messages:test")
+    with launcher.launch(connection, arguments, context) as launched:
         for batch in launched.batches():
             events.extend(batch)
         assert launched.incomplete_reason() is None

@@ -7,11 +7,11 @@ use crate::exit_code::NotFound;
 use crate::manifest::Manifest;
 use crate::polling::runs::newest;
 
-/// Prints what was found out, line by line, by way of `line`.
+/// Passes what it finds to `line`, line by line.
 pub async fn check(client: &Client, base_url: &str, environment: &str, mut line: impl FnMut(&str)) -> Result<()> {
     let dag = client.dag(environment).await?;
     line(&format!("✓ reached {base_url}"));
-    line("✓ let in");
+    line("✓ authenticated");
     let Some(dag) = dag else {
         return Err(NotFound(format!(
             "there is no environment '{environment}' (yet): check the name, or run a plan first"

@@ -1,5 +1,5 @@
-//! `tobiko-facade mirror`: follows one remote run to its end. Two requests a look, whatever the number of tasks; when the
-//! next look is, is decided in `pace`.
+//! `tobiko-facade mirror`: follows one remote run to its end. Each poll makes two requests, whatever the number of tasks; `pace`
+//! decides when the next poll is due.
 
 use std::time::Duration;
 
@@ -10,32 +10,37 @@ use tobiko_client::{Client, Run};
 use crate::cli::MirrorArgs;
 use crate::exit_code::NotFound;
 use crate::manifest::Manifest;
-use crate::polling::outage::Insistence;
+use crate::polling::outage::OutagePolicy;
 use crate::polling::pace::Pace;
 use crate::polling::runs::newest;
 use crate::report::Reporter;
-use crate::report::events::{Done, DoneAs, Event, Level, RunFound};
+use crate::report::events::{Event, FinishedAs, Level, RunFinished, RunFound};
 use crate::run_state::verdict::how_it_ended;
 use crate::run_state::watcher::Watcher;
 
-/// How many of the newest runs are looked through for the one that was the newest at some time.
+/// How many of the newest runs are searched for the one that was the newest at some time.
 const RUNS_TO_CHOOSE_FROM: usize = 100;
 
-/// Tells `reporter` all about the run that `args` name, and returns how it ended; that itself is not told here.
+/// Reports what happens in the run that `args` name, and returns how it ended, for the caller to report.
 ///
-/// `job` are the nodes that Dagster's job knows.
-pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter: &mut impl Reporter) -> Result<Done> {
+/// `job` are the nodes that Dagster's job has.
+pub async fn mirror(
+    client: &Client,
+    args: &MirrorArgs,
+    job: &[String],
+    reporter: &mut impl Reporter,
+) -> Result<RunFinished> {
     let interval = Duration::from_secs_f64(args.poll_interval);
-    let insistence = Insistence { give_up_after: Duration::from_secs_f64(args.give_up_after), interval };
+    let outage_policy = OutagePolicy { give_up_after: Duration::from_secs_f64(args.give_up_after), interval };
     let environment = args.cloud.environment.as_str();
 
-    let mut run = insistence.ask(reporter, async || choose(client, args).await).await?;
+    let mut run = outage_policy.retry(reporter, async || choose(client, args).await).await?;
     let mut watcher = {
-        let ask = async || client.dag(environment).await.context("cannot get the environment's DAG");
-        let dag = insistence.ask(reporter, ask).await?;
+        let fetch = async || client.dag(environment).await.context("cannot get the environment's DAG");
+        let dag = outage_policy.retry(reporter, fetch).await?;
         if dag.is_none() {
-            let text = format!("the environment '{environment}' does not exist any more: its models are not known");
-            reporter.tell(&Event::Note(Level::Warning, text))?;
+            let text = format!("the environment '{environment}' no longer exists: its models are unknown");
+            reporter.report(&Event::Log(Level::Warning, text))?;
         }
         let prefix = args.asset_prefix.as_deref();
         let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
@@ -45,30 +50,31 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
     if let Some(node) = &args.node {
         watcher = watcher.only(node);
     }
-    reporter.tell(&Event::Run(found(&run, environment, watcher.tasks())))?;
+    reporter.report(&Event::Run(found(&run, environment, watcher.tasks())))?;
 
-    // A look is the run first and then its evaluations: those of a run that has ended are final.
+    // The run first and then its evaluations: those of a run that has ended are final.
     let mut pace = Pace::new(interval);
     let mut fetched_before = client.fetching();
     loop {
-        let ask = async || {
-            let gathered = client.run_evaluations(&run.run_id, None, || watcher.gather()).await;
-            gathered.context("cannot get the run's evaluations")
+        let fetch = async || {
+            let snapshot = client.run_evaluations(&run.run_id, None, || watcher.snapshot()).await;
+            snapshot.context("cannot get the run's evaluations")
         };
-        let seen = insistence.ask(reporter, ask).await?.done();
-        let (evaluations, mut events) = (seen.evaluations, 0);
-        for event in watcher.look(&run, seen, args.node.is_none()) {
-            reporter.tell(&event)?;
-            events += 1;
+        let snapshot = outage_policy.retry(reporter, fetch).await?.build();
+        let evaluations = snapshot.evaluations;
+        let changes = watcher.diff(&run, snapshot, args.node.is_none());
+        let events = changes.len();
+        for event in changes.into_events(watcher.assets()) {
+            reporter.report(&event)?;
         }
-        let is_told = args.node.is_some() && watcher.decided() == watcher.tasks();
-        if run.ended() || is_told {
+        let is_complete = args.node.is_some() && watcher.decided() == watcher.tasks();
+        if run.ended() || is_complete {
             break;
         }
         let fetching = client.fetching() - fetched_before;
         let wait = pace.after(events > 0, fetching);
         tracing::debug!(
-            "looked at run {}: {} evaluations in {:.3} s, {} events; next in {:.2} s",
+            "polled run {}: {} evaluations in {:.3} s, {} events; next poll in {:.2} s",
             run.run_id,
             evaluations,
             fetching.as_secs_f64(),
@@ -77,12 +83,12 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
         );
         tokio::time::sleep(wait).await;
         fetched_before = client.fetching();
-        run = insistence.ask(reporter, async || again(client, &run.run_id).await).await?;
+        run = outage_policy.retry(reporter, async || again(client, &run.run_id).await).await?;
     }
-    // One node tells its own truth only.
+    // A mirror of one node reports the truth about that node only.
     let is_good = args.node.is_some() || run.ended_well();
-    Ok(Done {
-        outcome: if is_good { DoneAs::Success } else { DoneAs::Failure },
+    Ok(RunFinished {
+        outcome: if is_good { FinishedAs::Success } else { FinishedAs::Failure },
         reason: (!is_good).then(|| how_it_ended(&run)),
         run_id: Some(run.run_id),
         link: run.link,
@@ -93,7 +99,7 @@ pub async fn mirror(client: &Client, args: &MirrorArgs, job: &[String], reporter
 
 async fn again(client: &Client, run_id: &str) -> Result<Run> {
     let run = client.run(run_id).await.context("cannot get the run")?;
-    run.ok_or_else(|| NotFound(format!("the cloud does not know the run {run_id} any more")).into())
+    run.ok_or_else(|| NotFound(format!("the cloud no longer knows the run {run_id}")).into())
 }
 
 async fn choose(client: &Client, args: &MirrorArgs) -> Result<Run> {
@@ -134,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_run_at_some_time_is_the_same_whoever_asks_later() {
+    fn the_newest_run_at_some_time_stays_the_same() {
         let run = |id: &str, second| Run {
             run_id: id.to_owned(),
             start_at: Timestamp::from_second(second).ok(),

@@ -1,4 +1,4 @@
-//! `tobiko-facade poll`: the remote runs that are news since a given one. One small request when there are none.
+//! `tobiko-facade poll`: the remote runs that are new since a given one. One small request when there are none.
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -10,12 +10,12 @@ use crate::polling::runs::{newest, oldest_first};
 use crate::report::events::epoch;
 use crate::sensor::decide;
 
-/// How many runs are told of at most; the rest is counted.
+/// How many runs are reported at most; the rest is counted.
 const MOST: usize = 25;
 
 /// What `tobiko-facade poll` prints.
 #[derive(Debug, Serialize)]
-pub struct News {
+pub struct NewRuns {
     version: u32,
     environment: String,
     exists: bool,
@@ -23,7 +23,7 @@ pub struct News {
     runs: Vec<NewRun>,
     /// How many older ones there are besides.
     missed: usize,
-    /// Whether the cloud knows the run that was asked about; if not, `runs` is the newest one only.
+    /// Whether the cloud knows the given run; if not, `runs` is the newest one only.
     since_known: bool,
     /// The manifest's, when there are runs: the sensor reloads the code location when it changed.
     fingerprint: Option<String>,
@@ -41,7 +41,7 @@ struct NewRun {
 }
 
 /// The runs of `environment` after the run `since`; without it the newest ones.
-pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Result<News> {
+pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Result<NewRuns> {
     let found = match since {
         None => Found { runs: newest(client, environment, MOST + 1).await?, since_known: true },
         Some(since) => after(client, environment, since).await?,
@@ -49,15 +49,14 @@ pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Re
     let mut runs = found.runs;
     let missed = runs.len().saturating_sub(MOST);
     runs.drain(..missed);
-    let (exists, fingerprint) = match runs.is_empty() {
-        true => (true, None),
-        false => {
-            let dag = client.dag(environment).await.context("cannot get the environment's DAG")?;
-            let manifest = Manifest::new(environment, dag.as_ref(), None);
-            (manifest.exists, Some(manifest.fingerprint))
-        }
+    let (exists, fingerprint) = if runs.is_empty() {
+        (true, None)
+    } else {
+        let dag = client.dag(environment).await.context("cannot get the environment's DAG")?;
+        let manifest = Manifest::new(environment, dag.as_ref(), None);
+        (manifest.exists, Some(manifest.fingerprint))
     };
-    Ok(News {
+    Ok(NewRuns {
         version: 1,
         environment: environment.to_owned(),
         exists,
@@ -68,7 +67,7 @@ pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Re
     })
 }
 
-impl News {
+impl NewRuns {
     /// What the sensor decides by.
     pub fn for_sensor(self) -> decide::News {
         let runs = self.runs.into_iter().map(|run| decide::NewRun { run_id: run.run_id, ended: run.ended });
@@ -95,7 +94,7 @@ async fn after(client: &Client, environment: &str, since: &str) -> Result<Found>
         Some(run) if run.run_id == since => return Ok(Found { runs: Vec::new(), since_known: true }),
         Some(_) => {}
     }
-    // Whether `since_run_id` holds that run itself, or is heeded at all, is not documented: expect everything.
+    // Whether `since_run_id` holds that run itself, or is honored at all, is not documented: all three are handled.
     let query = RunsQuery {
         environment: Some(environment.to_owned()),
         since_run_id: Some(since.to_owned()),

@@ -1,4 +1,4 @@
-//! `tobiko-facade serve`: the local cloud, on this machine unless told otherwise.
+//! `tobiko-facade serve`: the local cloud, on this machine unless another address is given.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -41,17 +41,14 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let listener = listen(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
     if is_open && !address.ip().is_loopback() {
-        tracing::warn!("anyone who reaches {address} is let in: set TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET");
+        tracing::warn!("anyone who reaches {address} has access: set TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET");
     }
 
     let base = local_cloud::base_url(settings.public_url.as_ref(), address);
     let mut places = json!({"base_url": base, "token_url": format!("{base}/auth/token")});
     let control = match &scenario {
         Some(_) if !args.control.ip().is_loopback() => {
-            return Err(Usage::new(
-                "who may steer a scenario may do anything with it: give --control a loopback address",
-            )
-            .into());
+            return Err(Usage::new("the control API has no authentication: give --control a loopback address").into());
         }
         Some(_) => Some(listen(args.control, "--control").await?),
         None => None,
@@ -59,12 +56,12 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     if let Some(control) = &control {
         places["control_url"] = format!("http://{}", control.local_addr()?).into();
     }
-    // Before anybody knows that it is there: whoever ends it then gets the clean end, too.
+    // Before the first line is printed, so that a stop right after it is a clean end, too.
     let stopped = shutdown::signalled()?;
     writeln!(std::io::stdout(), "{places}")?;
     let _ = writeln!(
         std::io::stderr(),
-        "The local cloud is at {base}/ (its data in {}). Ctrl-C ends it.",
+        "The local cloud is at {base}/ (its data is in {}). Press Ctrl-C to stop it.",
         database.display()
     );
     match scenario.zip(control) {
@@ -76,7 +73,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file, and the folder that goes when it is dropped. What a scenario has played is not kept unless asked for.
+/// The file, and a temporary folder around it. What a scenario has played is kept only where a file is given.
 fn database(given: Option<PathBuf>, is_scenario: bool) -> Result<(PathBuf, Option<TempDir>)> {
     match given {
         Some(file) => Ok((file, None)),

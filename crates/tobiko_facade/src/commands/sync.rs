@@ -1,4 +1,4 @@
-//! `tobiko-facade sync`: the current state of every model. What Dagster has already, its Python side leaves out.
+//! `tobiko-facade sync`: the latest state of every model. What Dagster has already, its Python side leaves out.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,53 +9,55 @@ use tobiko_client::{Client, Evaluation, EvaluationsQuery, Sort};
 
 use crate::cli::SyncArgs;
 use crate::manifest::Manifest;
-use crate::polling::outage::Insistence;
+use crate::polling::outage::OutagePolicy;
 use crate::report::Reporter;
-use crate::report::events::{CheckResult, Done, DoneAs, Event, Level, Outcome, Task};
-use crate::run_state::asset_map::Places;
-use crate::run_state::evaluation_state::{Ended, ended, error};
-use crate::run_state::node_summary::Merged;
+use crate::report::events::{CheckResult, Event, FinishedAs, Level, Outcome, RunFinished, Task};
+use crate::run_state::asset_map::AssetMap;
+use crate::run_state::evaluation_state::{EvaluationState, error};
+use crate::run_state::node_summary::NodeSummary;
 use crate::run_state::task::{materialization, task};
 use crate::run_state::verdict::Verdict;
 
-/// How far back an evaluation that ended well is looked for.
+/// How far back an evaluation that ended well is searched.
 const HISTORY: u32 = 100;
 
-/// An outage that lasts longer than this ends a sync; the next one tells the same.
-const INSISTENCE: Insistence = Insistence { give_up_after: Duration::from_secs(300), interval: Duration::from_secs(5) };
+/// An outage that lasts longer than this ends a sync; the next one reports the same.
+const OUTAGE_POLICY: OutagePolicy =
+    OutagePolicy { give_up_after: Duration::from_secs(300), interval: Duration::from_secs(5) };
 
-/// Tells `reporter` the newest state of each node, in the order in which it came about.
-pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter) -> Result<Done> {
+/// Reports the latest state of each node, in the order in which it came about.
+pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter) -> Result<RunFinished> {
     let environment = args.cloud.environment.as_str();
-    let dag = INSISTENCE
-        .ask(reporter, async || client.dag(environment).await.context("cannot get the environment's DAG"))
+    let dag = OUTAGE_POLICY
+        .retry(reporter, async || client.dag(environment).await.context("cannot get the environment's DAG"))
         .await?;
     let prefix = args.asset_prefix.as_deref();
     let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
-    let places = Places::new(&manifest, prefix);
+    let assets = AssetMap::new(&manifest, prefix);
     if dag.is_none() {
-        let text = format!("the environment '{environment}' does not exist (yet): there is nothing to tell");
-        reporter.tell(&Event::Note(Level::Warning, text))?;
+        let text = format!("the environment '{environment}' does not exist (yet): there is nothing to report");
+        reporter.report(&Event::Log(Level::Warning, text))?;
     }
 
     let mut tasks = Vec::new();
-    for (node, latest) in INSISTENCE.ask(reporter, async || latest(client, environment, &args.nodes).await).await? {
-        let ask = async || with_history(client, environment, &node, &latest).await;
-        let history = INSISTENCE.ask(reporter, ask).await?;
-        tasks.push(state(&places, &node, &history.iter().collect::<Vec<_>>()));
+    for (node, latest) in OUTAGE_POLICY.retry(reporter, async || latest(client, environment, &args.nodes).await).await?
+    {
+        let fetch = async || with_history(client, environment, &node, &latest).await;
+        let history = OUTAGE_POLICY.retry(reporter, fetch).await?;
+        tasks.push(state(&assets, &node, &history.iter().collect::<Vec<_>>()));
     }
-    let found: HashSet<&str> = tasks.iter().map(|task| task.node.as_str()).collect();
-    let missing: Vec<&String> = args.nodes.iter().filter(|node| !found.contains(node.as_str())).collect();
+    let evaluated: HashSet<&str> = tasks.iter().map(|task| task.node.as_str()).collect();
+    let missing: Vec<&String> = args.nodes.iter().filter(|node| !evaluated.contains(node.as_str())).collect();
     for node in missing {
         let never = Verdict { outcome: Outcome::NothingDue, reason: Some("never evaluated".to_owned()), warning: None };
-        reporter.tell(&Event::Task(Box::new(task(&places, node, never, Merged::default()))))?;
+        reporter.report(&Event::Task(Box::new(task(&assets, node, never, NodeSummary::default()))))?;
     }
     tasks.sort_by_key(|task| task.end_at);
     for task in &tasks {
-        reporter.tell(&Event::Task(Box::new(task.clone())))?;
+        reporter.report(&Event::Task(Box::new(task.clone())))?;
     }
-    Ok(Done {
-        outcome: DoneAs::Success,
+    Ok(RunFinished {
+        outcome: FinishedAs::Success,
         run_id: None,
         reason: None,
         link: manifest.link,
@@ -72,17 +74,17 @@ async fn latest(client: &Client, environment: &str, nodes: &[String]) -> Result<
         node_name: node.cloned(),
         ..EvaluationsQuery::default()
     };
-    let mut answers = Vec::new();
+    let mut evaluations = Vec::new();
     if nodes.is_empty() {
-        answers = client.evaluations(&query(None)).await.context("cannot get the newest evaluations")?;
+        evaluations = client.evaluations(&query(None)).await.context("cannot get the newest evaluations")?;
     }
     for node in nodes {
-        answers
+        evaluations
             .extend(client.evaluations(&query(Some(node))).await.context("cannot get the node's newest evaluation")?);
     }
     let mut of_node: HashMap<String, Evaluation> = HashMap::new();
     let mut order = Vec::new();
-    for evaluation in answers {
+    for evaluation in evaluations {
         match of_node.get(&evaluation.node_name) {
             Some(other) if other.start_at >= evaluation.start_at => {}
             Some(_) => {
@@ -99,7 +101,7 @@ async fn latest(client: &Client, environment: &str, nodes: &[String]) -> Result<
 
 /// The node's evaluations as far back as they are needed, oldest first: where the newest ended well, that one alone.
 async fn with_history(client: &Client, environment: &str, node: &str, latest: &Evaluation) -> Result<Vec<Evaluation>> {
-    if ended(latest) == Ended::Well {
+    if EvaluationState::of(latest) == EvaluationState::Succeeded {
         return Ok(vec![latest.clone()]);
     }
     let query = EvaluationsQuery {
@@ -119,27 +121,31 @@ async fn with_history(client: &Client, environment: &str, node: &str, latest: &E
 }
 
 /// The node's state: the materialization of the newest that ended well, the newest result of each audit.
-fn state(places: &Places, node: &str, history: &[&Evaluation]) -> Task {
-    let over: Vec<&Evaluation> =
-        history.iter().copied().filter(|e| !matches!(ended(e), Ended::Open | Ended::Skipped)).collect();
-    let newest_over = over.iter().copied().max_by_key(age);
-    let last_well = over.iter().copied().filter(|e| ended(e) == Ended::Well).max_by_key(age);
-    let materialization = materialization(places, node, &Merged::of(places, node, last_well.cloned()));
-    let verdict = match newest_over {
-        Some(evaluation) if ended(evaluation) != Ended::Well => {
+fn state(assets: &AssetMap, node: &str, history: &[&Evaluation]) -> Task {
+    let ended: Vec<&Evaluation> = history
+        .iter()
+        .copied()
+        .filter(|e| !matches!(EvaluationState::of(e), EvaluationState::Open | EvaluationState::Skipped))
+        .collect();
+    let newest_ended = ended.iter().copied().max_by_key(age);
+    let last_success =
+        ended.iter().copied().filter(|e| EvaluationState::of(e) == EvaluationState::Succeeded).max_by_key(age);
+    let materialization = materialization(assets, node, &NodeSummary::of(assets, node, last_success.cloned()));
+    let verdict = match newest_ended {
+        Some(evaluation) if EvaluationState::of(evaluation) != EvaluationState::Succeeded => {
             let message = error(evaluation).map(str::to_owned);
             let reason = message.unwrap_or_else(|| format!("ended as '{}'", evaluation.status));
             Verdict { outcome: Outcome::Failure, reason: Some(reason), warning: None }
         }
         Some(_) => Verdict { outcome: Outcome::Success, reason: None, warning: None },
         None => {
-            let reason = Some("its first evaluation goes on: left to the mirror".to_owned());
+            let reason = Some("its first evaluation is still running: left to the mirror".to_owned());
             Verdict { outcome: Outcome::NothingDue, reason, warning: None }
         }
     };
-    let mut task = task(places, node, verdict, Merged::of(places, node, newest_over.cloned()));
-    task.checks = newest_checks(places, node, &over);
-    // Its place in the order is that of what is written.
+    let mut task = task(assets, node, verdict, NodeSummary::of(assets, node, newest_ended.cloned()));
+    task.checks = newest_checks(assets, node, &ended);
+    // It is ordered by what is written.
     task.end_at = materialization.as_ref().and_then(|m| m.at).or(task.end_at);
     task.materialization = materialization;
     task
@@ -151,10 +157,11 @@ fn age(evaluation: &&Evaluation) -> Option<Timestamp> {
 }
 
 /// The newest result of each audit.
-fn newest_checks(places: &Places, node: &str, evaluations: &[&Evaluation]) -> Vec<CheckResult> {
+fn newest_checks(assets: &AssetMap, node: &str, evaluations: &[&Evaluation]) -> Vec<CheckResult> {
     let mut by_end = evaluations.to_vec();
     by_end.sort_by_key(|evaluation| std::cmp::Reverse(age(evaluation)));
     let mut seen = HashSet::new();
-    let all = by_end.into_iter().flat_map(|evaluation| Merged::of(places, node, [evaluation.clone()]).into_checks());
+    let all =
+        by_end.into_iter().flat_map(|evaluation| NodeSummary::of(assets, node, [evaluation.clone()]).into_checks());
     all.filter(|check| seen.insert((check.key.clone(), check.name.clone()))).collect()
 }

@@ -2,15 +2,14 @@
 //! The only place where the cloud's names become Dagster's; no project, however odd, makes it fail, and the order in which the
 //! cloud lists things changes nothing.
 
+mod draft;
 pub mod names;
 
-use std::collections::{BTreeSet, HashMap};
-
 use serde::Serialize;
-use tobiko_client::{Dag, DagNode, NodeType, SourceType};
+use tobiko_api::{Dag, DagNode, SourceType, truncate_middle};
 
-use crate::report::truncate::cut;
-use names::{check_name, digest, digest_of_json, distinct, key_parts, op_name, with_suffix};
+use draft::{Draft, distinct_ops, drafts};
+use names::{digest_of_json, key_parts};
 
 /// Longest description that an asset carries, in bytes.
 const LONGEST_DESCRIPTION: usize = 16 * 1024;
@@ -71,76 +70,12 @@ impl Manifest {
         Self::build(environment, dag).below(prefix)
     }
 
-    fn below(mut self, prefix: Option<&str>) -> Self {
-        if let Some(prefix) = prefix {
-            self.put_below(prefix);
-        }
-        self
-    }
-
     fn build(environment: &str, dag: Option<&Dag>) -> Self {
         let mut warnings = Vec::new();
         if dag.is_none() {
             warnings.push("it does not exist in Tobiko Cloud (yet): its models are declared when it does".to_owned());
         }
-        let nodes: Vec<&DagNode> = unique(dag.map_or(&[], |dag| dag.nodes.as_slice()), &mut warnings);
-        let keys = keys(&nodes);
-        let by_name: HashMap<&str, usize> =
-            nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-        let mut by_key: HashMap<&[String], usize> = HashMap::new();
-        for (at, key) in keys.iter().enumerate() {
-            // The keys of models are all different. A standalone audit's counts where no model has it.
-            match is_model(nodes[at]) {
-                true => drop(by_key.insert(key, at)),
-                false => drop(by_key.entry(key).or_insert(at)),
-            }
-        }
-
-        // A parent that is no node may be a node that is written in another way; else it is an asset of somebody else's.
-        let mut parents: Vec<Vec<usize>> = Vec::new();
-        let mut strangers: Vec<Vec<Vec<String>>> = Vec::new();
-        for node in &nodes {
-            let (mut known, mut unknown) = (Vec::new(), Vec::new());
-            for parent in &node.parent_names {
-                let key = key_parts(parent);
-                match by_name.get(parent.as_str()).or_else(|| by_key.get(key.as_slice())) {
-                    Some(at) if !known.contains(at) => known.push(*at),
-                    None if !unknown.contains(&key) => unknown.push(key),
-                    _ => {}
-                }
-            }
-            known.sort_unstable();
-            unknown.sort_unstable();
-            parents.push(known);
-            strangers.push(unknown);
-        }
-        cut_cycles(&mut parents, |child, parent| {
-            warnings.push(format!(
-                "{} depends on itself by way of {}: that edge is left out",
-                nodes[child].name, nodes[parent].name
-            ));
-        });
-
-        let ops = ops(nodes.iter().zip(&keys).map(|(node, key)| (key.as_slice(), node.name.as_str())));
-        let checks = checks(&nodes, &parents);
-        let built = nodes.iter().enumerate().map(|(at, node)| {
-            let is_model = is_model(node);
-            let of_models =
-                parents[at].iter().filter(|parent| is_model_at(&nodes, **parent)).map(|parent| keys[*parent].clone());
-            Node {
-                name: node.name.clone(),
-                r#type: if is_model { "model" } else { "audit" },
-                key: is_model.then(|| keys[at].clone()),
-                op: ops[at].clone(),
-                parents: parents[at].iter().map(|parent| nodes[*parent].name.clone()).collect(),
-                deps: of_models.chain(strangers[at].iter().cloned()).collect(),
-                kind: kind(&node.source_type),
-                description: description(node),
-                link: node.link.clone(),
-                checks: checks[at].clone(),
-            }
-        });
-        let nodes = built.collect();
+        let drafts = drafts(dag.map_or(&[], |dag| dag.nodes.as_slice()), &mut warnings);
         Self {
             version: 1,
             environment: environment.to_owned(),
@@ -148,138 +83,44 @@ impl Manifest {
             fingerprint: String::new(),
             link: dag.and_then(|dag| dag.link.clone()),
             warnings,
-            nodes,
+            nodes: drafts.iter().map(|draft| node(draft, &drafts)).collect(),
         }
     }
 
-    /// Nests every asset below `prefix`, and names the ops after it.
-    fn put_below(&mut self, prefix: &str) {
+    /// Nests every asset below the prefix, and names the ops after it.
+    fn below(mut self, prefix: Option<&str>) -> Self {
+        let Some(prefix) = prefix else { return self };
         for key in self.nodes.iter_mut().flat_map(|node| node.key.iter_mut().chain(node.deps.iter_mut())) {
             key.insert(0, prefix.to_owned());
         }
         let of_audit = |node: &Node| [vec![prefix.to_owned()], key_parts(&node.name)].concat();
         let parts: Vec<Vec<String>> =
             self.nodes.iter().map(|node| node.key.clone().unwrap_or_else(|| of_audit(node))).collect();
-        let ops = ops(parts.iter().zip(&self.nodes).map(|(parts, node)| (parts.as_slice(), node.name.as_str())));
+        let ops =
+            distinct_ops(parts.iter().zip(&self.nodes).map(|(parts, node)| (parts.as_slice(), node.name.as_str())));
         for (node, op) in self.nodes.iter_mut().zip(ops) {
             node.op = op;
         }
+        self
     }
 }
 
-fn is_model(node: &DagNode) -> bool {
-    node.node_type != NodeType::Audit
-}
-
-fn is_model_at(nodes: &[&DagNode], at: usize) -> bool {
-    is_model(nodes[at])
-}
-
-/// The nodes by name, each once.
-fn unique<'a>(nodes: &'a [DagNode], warnings: &mut Vec<String>) -> Vec<&'a DagNode> {
-    let content = |node: &DagNode| {
-        let mut node = node.clone();
-        [&mut node.parent_names, &mut node.audit_names, &mut node.tags].into_iter().for_each(|list| list.sort());
-        serde_json::to_string(&node).unwrap_or_default()
-    };
-    let mut sorted: Vec<&DagNode> = nodes.iter().collect();
-    // Of those that are listed twice, the same one is kept whichever comes first.
-    sorted.sort_by(|one, other| one.name.cmp(&other.name).then_with(|| content(one).cmp(&content(other))));
-    sorted.dedup_by(|second, first| {
-        let is_same = second.name == first.name;
-        if is_same {
-            warnings.push(format!("{} is listed twice: one of the two is left out", first.name));
-        }
-        is_same
-    });
-    sorted
-}
-
-/// The asset keys of all nodes. Those of standalone audits only stand for their names.
-fn keys(nodes: &[&DagNode]) -> Vec<Vec<String>> {
-    let plain: Vec<(Vec<String>, &str)> =
-        nodes.iter().map(|node| (key_parts(&node.name), node.name.as_str())).collect();
-    let models: Vec<_> =
-        plain.iter().zip(nodes).filter(|(_, node)| is_model(node)).map(|(entry, _)| entry.clone()).collect();
-    let mut distinct_models = distinct(&models, |key, full, digits| {
-        let mut key = key.clone();
-        if let Some(last) = key.last_mut() {
-            *last = format!("{last}_{}", &digest(full)[..digits]);
-        }
-        key
-    })
-    .into_iter();
-    let of = |((key, _), node): ((Vec<String>, &str), &&DagNode)| match is_model(node) {
-        true => distinct_models.next().unwrap_or(key),
-        false => key,
-    };
-    plain.into_iter().zip(nodes).map(of).collect()
-}
-
-/// The ops of (parts, full name), all different.
-fn ops<'a>(names: impl Iterator<Item = (&'a [String], &'a str)>) -> Vec<String> {
-    let plain: Vec<(String, &str)> = names.map(|(parts, full)| (op_name(parts, full), full)).collect();
-    distinct(&plain, |name, full, digits| with_suffix(name, full, digits))
-}
-
-/// Takes out the edges that close a cycle, told one by one as (child, parent). `parents[n]` are the parents of node n.
-fn cut_cycles(parents: &mut [Vec<usize>], mut told: impl FnMut(usize, usize)) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
-        No,
-        OnPath,
-        Done,
+/// The node that `draft`, one of `all`, has become.
+fn node(draft: &Draft, all: &[Draft]) -> Node {
+    let parents = || draft.parents.iter().map(|parent| &all[*parent]);
+    let model_keys = parents().filter(|parent| parent.is_model()).map(|parent| parent.key.clone());
+    Node {
+        name: draft.dag_node.name.clone(),
+        r#type: if draft.is_model() { "model" } else { "audit" },
+        key: draft.is_model().then(|| draft.key.clone()),
+        op: draft.op.clone(),
+        parents: parents().map(|parent| parent.dag_node.name.clone()).collect(),
+        deps: model_keys.chain(draft.external_parents.iter().cloned()).collect(),
+        kind: kind(&draft.dag_node.source_type),
+        description: description(draft.dag_node),
+        link: draft.dag_node.link.clone(),
+        checks: draft.checks.clone(),
     }
-    let mut seen = vec![Seen::No; parents.len()];
-    for root in 0..parents.len() {
-        // A path of (node, next parent to look at), instead of recursion: a project may be thousands of models deep.
-        let mut path = vec![(root, 0)];
-        while let Some((node, next)) = path.last_mut() {
-            let node = *node;
-            if seen[node] == Seen::Done {
-                path.pop();
-                continue;
-            }
-            seen[node] = Seen::OnPath;
-            match parents[node].get(*next).copied() {
-                None => seen[node] = Seen::Done,
-                Some(parent) if seen[parent] == Seen::OnPath => {
-                    parents[node].remove(*next);
-                    told(node, parent);
-                }
-                Some(parent) => {
-                    *next += 1;
-                    path.push((parent, 0));
-                }
-            }
-        }
-    }
-}
-
-/// The checks of each node: audits by their own name, made to differ where two names become one.
-fn checks(nodes: &[&DagNode], parents: &[Vec<usize>]) -> Vec<Vec<Check>> {
-    let mut found: Vec<Vec<(String, String)>> = vec![Vec::new(); nodes.len()];
-    for (at, node) in nodes.iter().enumerate().filter(|(_, node)| is_model(node)) {
-        let once: BTreeSet<&String> = node.audit_names.iter().collect();
-        found[at].extend(once.into_iter().map(|audit| (audit.clone(), node.name.clone())));
-    }
-    for (at, node) in nodes.iter().enumerate().filter(|(_, node)| !is_model(node)) {
-        for parent in parents[at].iter().filter(|parent| is_model_at(nodes, **parent)) {
-            found[*parent].push((node.name.clone(), node.name.clone()));
-        }
-    }
-    found.iter().map(|audits| distinct_checks(audits)).collect()
-}
-
-fn distinct_checks(audits: &[(String, String)]) -> Vec<Check> {
-    // The same audit name twice is an own audit and a standalone one: the node tells them apart.
-    let full: Vec<String> = audits.iter().map(|(audit, node)| format!("{node:?} {audit:?}")).collect();
-    let plain: Vec<(String, &str)> =
-        audits.iter().zip(&full).map(|((audit, _), full)| (check_name(audit), full.as_str())).collect();
-    let names = distinct(&plain, |name, full, digits| with_suffix(name, full, digits));
-    let check =
-        |(name, (audit, node)): (String, &(String, String))| Check { name, audit: audit.clone(), node: node.clone() };
-    names.into_iter().zip(audits).map(check).collect()
 }
 
 fn kind(source: &SourceType) -> Option<&'static str> {
@@ -293,7 +134,7 @@ fn kind(source: &SourceType) -> Option<&'static str> {
 }
 
 fn description(node: &DagNode) -> String {
-    let text = cut(node.description.as_deref().unwrap_or_default().trim(), LONGEST_DESCRIPTION);
+    let text = truncate_middle(node.description.as_deref().unwrap_or_default().trim(), LONGEST_DESCRIPTION);
     let link = node.link.as_deref().map(|link| format!("[View in Tobiko Cloud]({link})"));
     let paragraphs: Vec<&str> =
         [text.as_ref(), link.as_deref().unwrap_or_default()].into_iter().filter(|p| !p.is_empty()).collect();
@@ -313,9 +154,9 @@ mod tests {
 
     #[track_caller]
     fn check_parents(nodes: &[&str], expected: &[&str]) {
-        let told: Vec<String> =
+        let parents: Vec<String> =
             manifest(nodes).nodes.iter().map(|n| format!("{} < {}", n.name, n.parents.join(" "))).collect();
-        assert_eq!(told, expected);
+        assert_eq!(parents, expected);
     }
 
     #[test]

@@ -33,10 +33,12 @@ pub fn key_parts(name: &str) -> Vec<String> {
         None => name.split('.').map(str::to_owned).collect(),
     };
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    match parts.is_empty() {
-        true if name.trim().is_empty() => vec!["unnamed".to_owned()],
-        true => vec![name.to_owned()],
-        false => parts,
+    if !parts.is_empty() {
+        parts
+    } else if name.trim().is_empty() {
+        vec!["unnamed".to_owned()]
+    } else {
+        vec![name.to_owned()]
     }
 }
 

@@ -1,4 +1,4 @@
-//! Asks again while the cloud is away. The client repeats one call for a while; this outlasts an outage.
+//! Retries while the cloud cannot be reached. The client retries one call for a while; this outlasts an outage.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,33 @@ use crate::exit_code::sentence;
 use crate::report::Reporter;
 use crate::report::events::{Event, Level};
 
-/// How long an outage may last, and how often to ask meanwhile.
+/// How long an outage may last, and how long to wait between two attempts.
 #[derive(Debug, Clone, Copy)]
-pub struct Insistence {
+pub struct OutagePolicy {
     pub give_up_after: Duration,
     pub interval: Duration,
 }
 
-impl Insistence {
-    /// The answer to `ask`, which is repeated on outages; any other failure ends it at once.
-    pub async fn ask<T>(&self, reporter: &mut impl Reporter, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+impl OutagePolicy {
+    /// The result of `call`, which is repeated on outages. The reporter gets a warning when an outage begins, and a note when it ends.
+    ///
+    /// # Errors
+    ///
+    /// The outage lasts for too long, or the failure is another one.
+    pub async fn retry<T>(&self, reporter: &mut impl Reporter, call: impl AsyncFn() -> Result<T>) -> Result<T> {
         let began = Instant::now();
         let mut warned = false;
         loop {
-            let error = match ask().await {
-                Ok(answer) => {
+            let error = match call().await {
+                Ok(result) => {
                     if warned {
                         let away = began.elapsed().as_secs();
-                        reporter.tell(&Event::Note(Level::Info, format!("the cloud answers again, after {away} s")))?;
+                        reporter.report(&Event::Log(
+                            Level::Info,
+                            format!("the cloud can be reached again, after {away} s"),
+                        ))?;
                     }
-                    return Ok(answer);
+                    return Ok(result);
                 }
                 Err(error) => error,
             };
@@ -36,8 +43,8 @@ impl Insistence {
             }
             if !warned {
                 warned = true;
-                let text = format!("{}; asking again for up to {} s", sentence(&error), self.give_up_after.as_secs());
-                reporter.tell(&Event::Note(Level::Warning, text))?;
+                let text = format!("{}; retrying for up to {} s", sentence(&error), self.give_up_after.as_secs());
+                reporter.report(&Event::Log(Level::Warning, text))?;
             }
             tokio::time::sleep(self.interval).await;
         }

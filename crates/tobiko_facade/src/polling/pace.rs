@@ -1,14 +1,14 @@
-//! How long a mirror waits between two looks at a run: a short while when things change, longer when nothing does, and
-//! longer where a look is much work for the cloud.
+//! How long a mirror waits between two polls of a run: a short while when things change, longer when nothing does, and
+//! longer where a poll is much work for the cloud.
 
 use std::time::Duration;
 
 /// While things change, a wait is this part of the longest.
 const SHORTEST: f64 = 0.2;
 
-/// While nothing changes, a wait is this part of the time for which nothing has changed: news is never seen later than that
-/// after it came, measured by how long it was waited for.
-const OF_THE_CALM: f64 = 0.2;
+/// While nothing changes, a wait is this part of the time for which nothing has changed: a change is seen late by no more than
+/// this part of the time that it took to happen.
+const IDLE_SHARE: f64 = 0.2;
 
 /// Fetching takes no more than this part of the time.
 const MOST_FETCHING: f64 = 0.05;
@@ -21,23 +21,23 @@ const LONGEST_FOR_FETCHING: Duration = Duration::from_secs(120);
 pub struct Pace {
     longest: Duration,
     /// How long nothing has changed.
-    calm: Duration,
+    idle_for: Duration,
 }
 
 impl Pace {
-    /// `longest` is the time between two looks while nothing changes.
+    /// `longest` is the time between two polls while nothing changes.
     pub fn new(longest: Duration) -> Self {
-        Self { longest, calm: Duration::ZERO }
+        Self { longest, idle_for: Duration::ZERO }
     }
 
-    /// The wait after a look that found `news` or none, for whose answers the cloud took `fetching`.
-    pub fn after(&mut self, news: bool, fetching: Duration) -> Duration {
-        if news {
-            self.calm = Duration::ZERO;
+    /// The wait after a poll that found changes or none, and for whose responses the cloud took `fetching`.
+    pub fn after(&mut self, has_changes: bool, fetching: Duration) -> Duration {
+        if has_changes {
+            self.idle_for = Duration::ZERO;
         }
         let shortest = self.longest.mul_f64(SHORTEST);
-        let wait = self.calm.mul_f64(OF_THE_CALM).clamp(shortest, self.longest).max(for_fetching(fetching));
-        self.calm += wait;
+        let wait = self.idle_for.mul_f64(IDLE_SHARE).clamp(shortest, self.longest).max(for_fetching(fetching));
+        self.idle_for += wait;
         wait
     }
 }
@@ -51,13 +51,13 @@ fn for_fetching(fetching: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    /// Waits in milliseconds after looks: `!` found news, `.` none.
+    /// Waits in milliseconds after polls: `!` found changes, `.` none.
     #[track_caller]
-    fn check(longest_ms: u64, looks: &str, fetching_ms: u64, expected: &[u128]) {
+    fn check(longest_ms: u64, polls: &str, fetching_ms: u64, expected: &[u128]) {
         let mut pace = Pace::new(Duration::from_millis(longest_ms));
         let waits: Vec<u128> =
-            looks.chars().map(|look| pace.after(look == '!', Duration::from_millis(fetching_ms)).as_millis()).collect();
-        assert_eq!(waits, expected, "{looks}");
+            polls.chars().map(|poll| pace.after(poll == '!', Duration::from_millis(fetching_ms)).as_millis()).collect();
+        assert_eq!(waits, expected, "{polls}");
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_answer_is_asked_for_less_often() {
+    fn a_large_response_is_requested_less_often() {
         check(5_000, "!", 40, &[1_000]);
         check(5_000, "!.!", 100, &[1_900, 1_900, 1_900]);
         check(5_000, "!.", 1_000, &[19_000, 19_000]);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_slow_answer_cost_is_forgotten() {
+    fn a_slow_response_counts_once() {
         let mut pace = Pace::new(Duration::from_secs(5));
         assert_eq!(pace.after(true, Duration::from_secs(1)), Duration::from_secs(19));
         assert_eq!(pace.after(true, Duration::from_millis(10)), Duration::from_secs(1));

@@ -17,7 +17,7 @@ pub async fn newest(client: &Client, environment: &str, limit: usize) -> Result<
 
 /// By start; runs without one keep their place at the end, as the newest.
 pub fn oldest_first(mut runs: Vec<Run>) -> Vec<Run> {
-    // The server's order is the other way round where starts are equal or missing.
+    // Where starts are equal or missing, the server's order decides, which is the other way round.
     if runs.len() > 1 && runs[0].start_at >= runs[runs.len() - 1].start_at {
         runs.reverse();
     }

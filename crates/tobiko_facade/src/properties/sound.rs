@@ -1,4 +1,4 @@
-//! What Dagster takes of a manifest. The fuzz targets look at their manifests with this too.
+//! What Dagster requires of a manifest. The fuzz targets check their manifests with this, too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,11 @@ pub fn check(manifest: &Manifest) {
         }
         differ(&node.parents, "parents");
         differ(&node.deps, "deps");
-        assert!(node.parents.iter().all(|parent| names.contains(parent.as_str())), "{}: a stranger", node.name);
+        assert!(
+            node.parents.iter().all(|parent| names.contains(parent.as_str())),
+            "{}: a parent is no node",
+            node.name
+        );
     }
     let parents = manifest.nodes.iter().map(|node| (node.name.as_str(), texts(&node.parents))).collect();
     assert!(is_acyclic(&parents), "a cycle of nodes");
@@ -46,8 +50,8 @@ pub fn check_check_name(name: &str) {
 fn differ<T: std::hash::Hash + Eq + std::fmt::Debug>(things: impl IntoIterator<Item = T>, what: &str) {
     let mut seen = HashSet::new();
     for thing in things {
-        let told = format!("{thing:?}");
-        assert!(seen.insert(thing), "two {what} are the same: {told}");
+        let shown = format!("{thing:?}");
+        assert!(seen.insert(thing), "two {what} are the same: {shown}");
     }
 }
 

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::report::truncate::{cut, one_line};
+use crate::report::truncate::{first_line, json_length, truncate_middle_json};
+use tobiko_api::truncate_middle;
 
 proptest! {
     #[test]
@@ -10,7 +11,7 @@ proptest! {
         text in prop_oneof!["\\PC{0,60}", "[ab🍣éß\n]{0,400}", any::<String>()],
         limit in 0_usize..300,
     ) {
-        let short = cut(&text, limit);
+        let short = truncate_middle(&text, limit);
         if text.len() <= limit {
             prop_assert_eq!(short.as_ref(), text.as_str());
             return Ok(());
@@ -25,8 +26,20 @@ proptest! {
     }
 
     #[test]
-    fn one_line_is_one_line(text in "[ab🍣 \r\n\u{85}\u{2028}]{0,400}") {
-        let line = one_line(&text);
+    fn any_text_fits_into_its_budget(
+        text in ("[ä🍣\"\\\\\u{1}x\n ]{0,5}", 1_usize..4_000).prop_map(|(text, times)| text.repeat(times)),
+        budget in 64_usize..20_000,
+    ) {
+        let short = truncate_middle_json(&text, budget);
+        prop_assert!(json_length(short.as_ref()) <= budget);
+        if json_length(text.as_str()) <= budget && text.len() <= budget {
+            prop_assert_eq!(short.as_ref(), text.as_str());
+        }
+    }
+
+    #[test]
+    fn a_first_line_is_one_line(text in "[ab🍣 \r\n\u{85}\u{2028}]{0,400}") {
+        let line = first_line(&text);
         prop_assert!(!line.contains(['\n', '\r']) && line.len() <= 300, "{line:?}");
         prop_assert_eq!(line.is_empty(), text.trim().is_empty());
     }

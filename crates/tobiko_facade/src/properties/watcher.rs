@@ -1,4 +1,4 @@
-//! Random runs on a time line, looked at at random times: the watcher tells what a plain model of the truth table says.
+//! Random runs on a timeline, polled at random times: the watcher reports what a plain model of the truth table says.
 //! The model stands in `docs/truth.md`'s words and shares no code with the watcher or the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use tobiko_client::{Evaluation, Run, Status};
 use crate::manifest::Manifest;
 use crate::report::events::{Event, Task};
 use crate::run_state::watcher::Watcher;
-use crate::testing::{at, audit, dag, look};
+use crate::testing::{at, audit, dag, poll};
 
 /// What the scheduler will have done for a node, in one batch. Times are seconds of the run.
 #[derive(Debug, Clone)]
@@ -27,18 +27,18 @@ struct Batch {
 struct Story {
     /// For each node: `~` standalone audit, `%` seed, or a model; its parents, all of them before it; its batches.
     nodes: Vec<(&'static str, BTreeSet<usize>, Vec<Batch>)>,
-    /// Batches of a node that the DAG does not have, and whether Dagster's job has it.
-    stranger: (Vec<Batch>, bool),
+    /// NodeSummaryBuilder of a node that the DAG does not have, and whether Dagster's job has it.
+    unknown: (Vec<Batch>, bool),
     ends_at: i64,
     status: &'static str,
     message: Option<&'static str>,
-    looks: BTreeSet<i64>,
+    polls: BTreeSet<i64>,
     /// The answer's order is not fixed, and a page may repeat what the one before had.
     reversed: bool,
     repeated: bool,
 }
 
-/// How the run stands when it is looked at.
+/// How the run stands when it is polled.
 #[derive(Clone, Copy, PartialEq)]
 enum RunIs {
     GoingOn,
@@ -80,11 +80,11 @@ fn story() -> impl Strategy<Value = Story> {
         prop::sample::select(vec!["success", "success", "skipped", "failed", "aborted", "odd"]),
         prop::sample::select(vec![None, None, Some("the worker was lost")]),
     );
-    let looks = prop::collection::btree_set(0..130_i64, 0..8);
-    (nodes, (batches(), any::<bool>()), run, looks, any::<bool>(), any::<bool>()).prop_map(
-        |(nodes, stranger, (ends_at, status, message), mut looks, reversed, repeated)| {
-            looks.insert(130);
-            Story { nodes, stranger, ends_at, status, message, looks, reversed, repeated }
+    let polls = prop::collection::btree_set(0..130_i64, 0..8);
+    (nodes, (batches(), any::<bool>()), run, polls, any::<bool>(), any::<bool>()).prop_map(
+        |(nodes, unknown, (ends_at, status, message), mut polls, reversed, repeated)| {
+            polls.insert(130);
+            Story { nodes, unknown, ends_at, status, message, polls, reversed, repeated }
         },
     )
 }
@@ -135,11 +135,11 @@ impl Batch {
 impl Story {
     fn name(&self, at: usize) -> String {
         // Not in the order of the DAG.
-        if at < self.nodes.len() { format!("n{}", (at * 5) % 7) } else { "stranger".to_owned() }
+        if at < self.nodes.len() { format!("n{}", (at * 5) % 7) } else { "unknown".to_owned() }
     }
 
     fn batches(&self, at: usize) -> &[Batch] {
-        self.nodes.get(at).map_or(&self.stranger.0, |(.., batches)| batches)
+        self.nodes.get(at).map_or(&self.unknown.0, |(.., batches)| batches)
     }
 
     fn manifest(&self) -> Manifest {
@@ -153,7 +153,7 @@ impl Story {
 
     fn watcher(&self) -> Watcher {
         let mut job: Vec<String> = (0..self.nodes.len()).map(|at| self.name(at)).collect();
-        job.extend(self.stranger.1.then(|| "stranger".to_owned()));
+        job.extend(self.unknown.1.then(|| "unknown".to_owned()));
         Watcher::new(&self.manifest(), None, &job)
     }
 
@@ -203,7 +203,7 @@ impl Story {
         parents.contains(&other) || parents.iter().any(|parent| self.is_below(*parent, other))
     }
 
-    /// The row of the table for a node of which `new` are the batches that nothing was told of; `None`: it waits.
+    /// The row of the table for a node of which `new` are the batches that were not reported before; `None`: it waits.
     fn outcome(&self, at: usize, new: &[&Batch], now: i64) -> Option<&'static str> {
         let run = self.run_is(now);
         if new.is_empty() {
@@ -244,29 +244,29 @@ impl Story {
     }
 }
 
-/// What one look has to tell: by node, (outcome, late, evaluations, materialized).
-type Told = BTreeMap<String, (String, bool, BTreeSet<String>, bool)>;
+/// What one poll has to report: by node, (outcome, late, evaluations, materialized).
+type Report = BTreeMap<String, (String, bool, BTreeSet<String>, bool)>;
 
-/// The looks of a story, as the model tells them.
+/// The polls of a story, as the model reports them.
 #[derive(Default)]
 struct Model {
     decided: BTreeSet<usize>,
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 impl Model {
-    fn look(&mut self, story: &Story, now: i64) -> Told {
-        let mut told = Told::new();
+    fn poll(&mut self, story: &Story, now: i64) -> Report {
+        let mut report = Report::new();
         for at in 0..=story.nodes.len() {
             let new: Vec<(String, &Batch)> = story
                 .batches(at)
                 .iter()
                 .enumerate()
                 .map(|(n, batch)| (story.id(at, n), batch))
-                .filter(|(id, batch)| batch.exists(story, now) && !self.told.contains(id))
+                .filter(|(id, batch)| batch.exists(story, now) && !self.reported.contains(id))
                 .collect();
             let late = self.decided.contains(&at);
-            let is_known = at < story.nodes.len() || story.stranger.1 || !new.is_empty();
+            let is_known = at < story.nodes.len() || story.unknown.1 || !new.is_empty();
             if !is_known || (late && new.is_empty()) {
                 continue;
             }
@@ -274,12 +274,12 @@ impl Model {
             if let Some(outcome) = story.outcome(at, &batches, now) {
                 self.decided.insert(at);
                 let ids: BTreeSet<String> = new.into_iter().map(|(id, _)| id).collect();
-                self.told.extend(ids.iter().cloned());
+                self.reported.extend(ids.iter().cloned());
                 let materialized = story.materializes(at, &batches, outcome, now);
-                told.insert(story.name(at), (outcome.to_owned(), late, ids, materialized));
+                report.insert(story.name(at), (outcome.to_owned(), late, ids, materialized));
             }
         }
-        told
+        report
     }
 }
 
@@ -293,28 +293,28 @@ fn tasks(events: &[Event]) -> Vec<&Task> {
     tasks
 }
 
-fn told(events: &[Event]) -> Told {
-    let mut told = Told::new();
+fn report(events: &[Event]) -> Report {
+    let mut report = Report::new();
     for task in tasks(events) {
         let ids: BTreeSet<String> = task.evaluation_ids.iter().cloned().collect();
         assert_eq!(ids.len(), task.evaluation_ids.len(), "{}: an evaluation comes twice", task.node);
-        let piece = (task.outcome.as_str().to_owned(), task.late, ids, task.materialization.is_some());
-        assert!(told.insert(task.node.clone(), piece).is_none(), "{} comes twice", task.node);
+        let task_report = (task.outcome.as_str().to_owned(), task.late, ids, task.materialization.is_some());
+        assert!(report.insert(task.node.clone(), task_report).is_none(), "{} comes twice", task.node);
     }
-    told
+    report
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn each_look_tells_what_the_truth_table_says(story in story()) {
+    fn each_poll_reports_what_the_truth_table_says(story in story()) {
         let (mut watcher, mut model) = (story.watcher(), Model::default());
         let mut started = BTreeSet::new();
         let mut verdicts = BTreeMap::new();
-        for now in &story.looks {
-            let events = look(&mut watcher, &story.run(*now), &story.evaluations(*now), true);
-            prop_assert_eq!(told(&events), model.look(&story, *now), "at {}", now);
+        for now in &story.polls {
+            let events = poll(&mut watcher, &story.run(*now), &story.evaluations(*now), true);
+            prop_assert_eq!(report(&events), model.poll(&story, *now), "at {}", now);
             for event in &events {
                 match event {
                     Event::TaskStarted { node, .. } => {
@@ -333,22 +333,22 @@ proptest! {
             let ends: Vec<_> = tasks(&events).iter().map(|task| task.end_at).collect();
             prop_assert!(ends.is_sorted(), "not in the order in which they ended");
         }
-        // The last look saw the run's end: nothing is left to tell.
+        // The last poll saw the run's end: nothing is left to report.
         let last = story.evaluations(130);
-        prop_assert_eq!(model.told, last.iter().map(|e| e.evaluation_id.clone()).collect::<BTreeSet<_>>());
+        prop_assert_eq!(model.reported, last.iter().map(|e| e.evaluation_id.clone()).collect::<BTreeSet<_>>());
         prop_assert!((0..story.nodes.len()).all(|at| verdicts.contains_key(&story.name(at))));
-        prop_assert_eq!(look(&mut watcher, &story.run(999), &last, true), []);
+        prop_assert_eq!(poll(&mut watcher, &story.run(999), &last, true), []);
     }
 
     #[test]
-    fn one_node_alone_is_told_as_it_is_among_all(story in story(), which in any::<prop::sample::Index>()) {
+    fn one_node_alone_is_reported_as_it_is_among_all(story in story(), which in any::<prop::sample::Index>()) {
         let node = story.name(which.index(story.nodes.len()));
         let (mut all, mut alone) = (story.watcher(), story.watcher().only(&node));
-        for now in &story.looks {
+        for now in &story.polls {
             let (run, evaluations) = (story.run(*now), story.evaluations(*now));
-            let mut of_all = told(&look(&mut all, &run, &evaluations, true));
+            let mut of_all = report(&poll(&mut all, &run, &evaluations, true));
             of_all.retain(|name, _| *name == node);
-            prop_assert_eq!(told(&look(&mut alone, &run, &evaluations, false)), of_all);
+            prop_assert_eq!(report(&poll(&mut alone, &run, &evaluations, false)), of_all);
         }
         prop_assert_eq!(alone.decided(), alone.tasks());
     }

@@ -1,4 +1,4 @@
-//! What there is to tell about a remote run, in the order in which it is told. Whoever tells it is a reporter.
+//! What there is to report about a remote run, in the order in which it is reported.
 
 use std::rc::Rc;
 
@@ -13,9 +13,9 @@ pub enum Event {
     /// What became of a task, with all that belongs to it.
     Task(Box<Task>),
     /// Something for the log.
-    Note(Level, String),
+    Log(Level, String),
     /// Nothing comes after this.
-    Done(Done),
+    RunFinished(RunFinished),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct RunFound {
     pub status: String,
     pub link: Option<String>,
     pub start_at: Option<Timestamp>,
-    /// How many tasks there are to tell of, as far as is known.
+    /// How many tasks there are, as far as is known.
     pub tasks: usize,
 }
 
@@ -43,7 +43,7 @@ pub struct Task {
     pub log_link: Option<String>,
     pub warnings: Vec<String>,
     pub evaluation_ids: Vec<String>,
-    /// The task had its verdict before these evaluations came.
+    /// The task had its verdict before these evaluations were seen.
     pub late: bool,
     pub start_at: Option<Timestamp>,
     pub end_at: Option<Timestamp>,
@@ -113,32 +113,34 @@ pub enum Level {
     Warning,
 }
 
-/// Unix seconds.
-pub fn epoch(at: Timestamp) -> f64 {
-    at.as_duration().as_secs_f64()
-}
-
 #[derive(Debug, Clone, PartialEq)]
-pub struct Done {
-    pub outcome: DoneAs,
+pub struct RunFinished {
+    pub outcome: FinishedAs,
     pub run_id: Option<String>,
     pub reason: Option<String>,
     pub link: Option<String>,
     pub tasks: usize,
-    /// Requests that the cloud was sent for all this.
+    /// Requests that were sent to the cloud.
     pub requests: u64,
 }
 
+impl RunFinished {
+    /// An end of which nothing but the outcome is known.
+    pub fn new(outcome: FinishedAs) -> Self {
+        Self { outcome, run_id: None, reason: None, link: None, tasks: 0, requests: 0 }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoneAs {
+pub enum FinishedAs {
     Success,
-    /// All has been told, and the remote run ended badly.
+    /// All was reported, and the remote run ended badly.
     Failure,
-    /// Not all could be told.
+    /// Not all could be reported.
     GaveUp,
 }
 
-impl DoneAs {
+impl FinishedAs {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -146,4 +148,9 @@ impl DoneAs {
             Self::GaveUp => "gave_up",
         }
     }
+}
+
+/// Unix seconds.
+pub fn epoch(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
 }

@@ -1,7 +1,6 @@
-//! Telling what happened: to Dagster when Dagster launched this process, else to the person at the terminal.
+//! Reports what happened: to Dagster when Dagster launched this process, else to the person at the terminal.
 
 pub mod events;
-pub mod line;
 mod pipes;
 mod terminal;
 pub mod truncate;
@@ -13,44 +12,47 @@ use events::Event;
 pub use pipes::Pipes;
 pub use terminal::Terminal;
 
-/// Tells events, one after the other. An error means that nobody hears any more.
+/// Where events go, one after the other.
 pub trait Reporter {
-    fn tell(&mut self, event: &Event) -> Result<()>;
+    /// # Errors
+    ///
+    /// The other end is gone.
+    fn report(&mut self, event: &Event) -> Result<()>;
 }
 
-/// The reporter for whoever launched this process.
-pub enum Audience {
-    Dagster(Box<Pipes>),
-    Person(Terminal),
+/// The reporter for whoever launched this process, chosen at start.
+pub enum OutputReporter {
+    Pipes(Box<Pipes>),
+    Terminal(Terminal),
 }
 
-impl Audience {
-    /// Dagster, if it left word in the environment how to reach it; else the terminal.
-    pub fn find() -> Result<Self> {
+impl OutputReporter {
+    /// Dagster Pipes, if the environment names a channel; else the terminal.
+    pub fn from_environment() -> Result<Self> {
         match Pipes::from_environment()? {
-            Some(pipes) => Ok(Self::Dagster(Box::new(pipes))),
-            None => Ok(Self::Person(Terminal::default())),
+            Some(pipes) => Ok(Self::Pipes(Box::new(pipes))),
+            None => Ok(Self::Terminal(Terminal::default())),
         }
     }
 
-    /// The names of the nodes that Dagster's job knows; a person knows none.
+    /// The names of the nodes that Dagster's job has; none at a terminal.
     pub fn job_nodes(&self) -> Vec<String> {
         match self {
-            Self::Dagster(pipes) => pipes.job_nodes(),
-            Self::Person(_) => Vec::new(),
+            Self::Pipes(pipes) => pipes.job_nodes(),
+            Self::Terminal(_) => Vec::new(),
         }
     }
 
     pub fn is_dagster(&self) -> bool {
-        matches!(self, Self::Dagster(_))
+        matches!(self, Self::Pipes(_))
     }
 }
 
-impl Reporter for Audience {
-    fn tell(&mut self, event: &Event) -> Result<()> {
+impl Reporter for OutputReporter {
+    fn report(&mut self, event: &Event) -> Result<()> {
         match self {
-            Self::Dagster(pipes) => pipes.tell(event),
-            Self::Person(terminal) => terminal.tell(event),
+            Self::Pipes(pipes) => pipes.report(event),
+            Self::Terminal(terminal) => terminal.report(event),
         }
     }
 }

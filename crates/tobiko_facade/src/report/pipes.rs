@@ -1,5 +1,6 @@
-//! Tells Dagster, through Dagster Pipes. What belongs to one task comes in one piece, closed by a message of its own.
+//! Reports to Dagster through Dagster Pipes. What belongs to one task is sent together, and closed by a message of its own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::env;
 use std::io::Read;
@@ -15,21 +16,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Reporter;
-use super::line::{ROOM, fit, fitting, written};
+use super::truncate::{
+    LONGEST_LOG_TEXT, LONGEST_METADATA, LONGEST_REASON, LONGEST_WARNING, MOST_WARNINGS, short_link,
+    truncate_middle_json,
+};
 use crate::exit_code::{ChannelBroken, Usage};
 use crate::report::events::epoch;
 use crate::report::events::{CheckResult, Event, Level, Materialization, Severity, Task};
 
-/// Longest text in metadata, as JSON.
-const LONGEST_TEXT: usize = 1024;
-
-/// Longest line in Dagster's log, as JSON.
-const LONGEST_NOTE: usize = ROOM / 2;
-
 pub struct Pipes {
     context: PipesContext<DefaultWriter>,
-    /// How many messages were told, `opened` aside: the last one says so, and whoever heard fewer knows it.
-    told: u64,
+    /// How many messages were sent, `opened` aside: the last one says so, and a reader with fewer knows that some are missing.
+    sent: u64,
 }
 
 type Metadata = HashMap<&'static str, PipesMetadataValue>;
@@ -38,13 +36,13 @@ impl Pipes {
     /// `None` where Dagster did not launch this process. Opens the channel and says so.
     pub fn from_environment() -> Result<Option<Self>> {
         let Some(parameters) = env::var_os(DAGSTER_PIPES_MESSAGES_ENV_VAR) else { return Ok(None) };
-        // The crate panics where it does not know the channel: look first.
+        // The crate panics on a channel that it does not know, hence this check.
         check_writer(&parameters.to_string_lossy())?;
         if env::var_os(DAGSTER_PIPES_CONTEXT_ENV_VAR).is_none() {
             return Err(Usage::new(format!("{DAGSTER_PIPES_CONTEXT_ENV_VAR} is missing beside {DAGSTER_PIPES_MESSAGES_ENV_VAR}: was this launched by Dagster Pipes")).into());
         }
         let context = open_dagster_pipes().context("cannot open the channel to Dagster")?;
-        Ok(Some(Self { context, told: 0 }))
+        Ok(Some(Self { context, sent: 0 }))
     }
 
     pub fn job_nodes(&self) -> Vec<String> {
@@ -57,10 +55,8 @@ impl Pipes {
     fn task(&mut self, task: &Task) -> Result<()> {
         if let Some(materialization) = &task.materialization {
             let key = wire_key(&materialization.key);
-            let links = [&materialization.link, &materialization.log_link];
-            let metadata = with_room_for(&[&key], links, materialized(materialization));
-            self.told += 1;
-            self.context.report_asset_materialization(&key, metadata, None)?;
+            self.sent += 1;
+            self.context.report_asset_materialization(&key, materialized(materialization), None)?;
         }
         for check in &task.checks {
             let severity = match check.severity {
@@ -68,51 +64,48 @@ impl Pipes {
                 Severity::Warn => AssetCheckSeverity::Warn,
             };
             let key = wire_key(&check.key);
-            let metadata = with_room_for(&[&key, &check.name], [&check.link, &check.log_link], checked(check));
-            self.told += 1;
-            self.context.report_asset_check(&check.name, check.passed, &key, &severity, metadata)?;
+            self.sent += 1;
+            self.context.report_asset_check(&check.name, check.passed, &key, &severity, checked(check))?;
         }
         self.custom(json!({
             "tobiko": "task",
             "node": task.node,
             "outcome": task.outcome.as_str(),
-            "reason": task.reason,
-            "link": task.link,
-            "log_link": task.log_link,
-            "warnings": task.warnings,
-            "evaluation_ids": task.evaluation_ids,
+            "reason": reason(task.reason.as_deref()),
+            "link": short_link(task.link.as_deref()),
+            "log_link": short_link(task.log_link.as_deref()),
+            "warnings": warnings(&task.warnings),
             "late": task.late,
             "materialized": task.materialization.is_some(),
             "checks": task.checks.len(),
         }))
     }
 
-    fn custom(&mut self, mut payload: Value) -> Result<()> {
-        fit(&mut payload);
-        self.told += 1;
+    fn custom(&mut self, payload: Value) -> Result<()> {
+        self.sent += 1;
         self.context.report_custom_message(payload)?;
         Ok(())
     }
 }
 
 impl Reporter for Pipes {
-    fn tell(&mut self, event: &Event) -> Result<()> {
-        let told = match event {
+    fn report(&mut self, event: &Event) -> Result<()> {
+        let sent = match event {
             Event::Run(run) => self.custom(json!({
                 "tobiko": "run",
                 "run_id": run.run_id,
                 "environment": run.environment,
                 "status": run.status,
-                "link": run.link,
+                "link": short_link(run.link.as_deref()),
                 "start_at": run.start_at.map(epoch),
             })),
             Event::TaskStarted { node, link, at } => {
                 self.custom(json!({"tobiko": "task_started", "node": node, "link": link, "at": at.map(epoch)}))
             }
             Event::Task(task) => self.task(task),
-            Event::Note(level, text) => {
-                let text = fitting(text, LONGEST_NOTE);
-                self.told += 1;
+            Event::Log(level, text) => {
+                let text = truncate_middle_json(text, LONGEST_LOG_TEXT);
+                self.sent += 1;
                 let logger = &mut self.context.logger;
                 let written = match level {
                     Level::Info => logger.info(&text),
@@ -120,18 +113,18 @@ impl Reporter for Pipes {
                 };
                 written.map_err(anyhow::Error::from)
             }
-            Event::Done(done) => self.custom(json!({
+            Event::RunFinished(finished) => self.custom(json!({
                 "tobiko": "done",
-                "outcome": done.outcome.as_str(),
-                "run_id": done.run_id,
-                "reason": done.reason,
-                "link": done.link,
-                "tasks": done.tasks,
-                "requests": done.requests,
-                "messages": self.told,
+                "outcome": finished.outcome.as_str(),
+                "run_id": finished.run_id,
+                "reason": reason(finished.reason.as_deref()),
+                "link": short_link(finished.link.as_deref()),
+                "tasks": finished.tasks,
+                "requests": finished.requests,
+                "messages": self.sent,
             })),
         };
-        told.context(ChannelBroken)
+        sent.context(ChannelBroken)
     }
 }
 
@@ -173,8 +166,10 @@ fn materialized(materialization: &Materialization) -> Metadata {
     time(&mut metadata, "Materialization Timestamp", materialization.at);
     text(&mut metadata, "Execution Status", Some(&materialization.status));
     if materialization.batches > 1 {
-        metadata
-            .insert("Batches", PipesMetadataValue::from(i64::try_from(materialization.batches).unwrap_or(i64::MAX)));
+        metadata.insert(
+            "NodeSummaryBuilder",
+            PipesMetadataValue::from(i64::try_from(materialization.batches).unwrap_or(i64::MAX)),
+        );
     }
     metadata
 }
@@ -190,31 +185,22 @@ fn checked(check: &CheckResult) -> Metadata {
     metadata
 }
 
-/// Leaves out links where the line would be too long: the names must be told, and cannot be cut.
-fn with_room_for(names: &[&str], links: [&Option<String>; 2], mut metadata: Metadata) -> Metadata {
-    // Nearly always it fits, and then it need not be written to know that: an escaped byte takes six, and there are three
-    // texts beside the links.
-    let free: usize = names.iter().copied().chain(links.into_iter().flatten().map(String::as_str)).map(str::len).sum();
-    if free * 6 + 4 * LONGEST_TEXT <= ROOM {
-        return metadata;
-    }
-    let taken: usize = names.iter().map(|name| written(*name)).sum();
-    for link in ["Debugger", "Log Link"] {
-        if taken + written(&metadata) > ROOM {
-            metadata.remove(link);
-        }
-    }
-    metadata
+fn reason(reason: Option<&str>) -> Option<Cow<'_, str>> {
+    reason.map(|reason| truncate_middle_json(reason, LONGEST_REASON))
+}
+
+fn warnings(warnings: &[String]) -> Vec<Cow<'_, str>> {
+    warnings.iter().take(MOST_WARNINGS).map(|warning| truncate_middle_json(warning, LONGEST_WARNING)).collect()
 }
 
 fn text(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
     if let Some(value) = value.filter(|value| !value.is_empty()) {
-        metadata.insert(name, PipesMetadataValue::from(fitting(value, LONGEST_TEXT).into_owned()));
+        metadata.insert(name, PipesMetadataValue::from(truncate_middle_json(value, LONGEST_METADATA).into_owned()));
     }
 }
 
 fn url(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
-    if let Some(value) = value.filter(|value| !value.is_empty()) {
+    if let Some(value) = short_link(value) {
         metadata.insert(name, PipesMetadataValue::from_url(value.to_owned()));
     }
 }
@@ -318,14 +304,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_told_no_line_is_longer_than_15_kib(task in task(), note in some_text()) {
+        fn whatever_is_reported_no_line_is_longer_than_15_kib(task in task(), note in some_text()) {
             let file = tempfile::NamedTempFile::new().unwrap();
             let Value::Object(parameters) = json!({"path": file.path()}) else { unreachable!() };
             let context = PipesContext::new(Default::default(), parameters, &DefaultWriter::new()).unwrap();
-            let mut pipes = Pipes { context, told: 0 };
+            let mut pipes = Pipes { context, sent: 0 };
             let node = task.node.clone();
-            pipes.tell(&Event::Task(Box::new(task))).unwrap();
-            pipes.tell(&Event::Note(Level::Info, note)).unwrap();
+            pipes.report(&Event::Task(Box::new(task))).unwrap();
+            pipes.report(&Event::Log(Level::Info, note)).unwrap();
             drop(pipes);
             let text = std::fs::read_to_string(file.path()).unwrap();
             let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! Tells the person at the terminal: a line for each task, a progress bar below them, a summary at the end.
+//! Reports to the person at the terminal: a line for each task, a progress bar below them, a summary at the end.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Reporter;
 use crate::report::events::Outcome;
-use crate::report::events::{Done, DoneAs, Event, Level, Task};
-use crate::report::truncate::one_line;
+use crate::report::events::{Event, FinishedAs, Level, RunFinished, Task};
+use crate::report::truncate::first_line;
 
 pub struct Terminal {
     bar: ProgressBar,
@@ -30,7 +30,7 @@ impl Default for Terminal {
 }
 
 impl Terminal {
-    /// Writes a line to stdout, above the bar. Nobody listening any more is a normal end.
+    /// Writes a line to stdout, above the bar. A closed stdout is a normal end.
     fn line(&self, text: &str) -> Result<()> {
         self.bar.suspend(|| {
             let mut out = std::io::stdout().lock();
@@ -71,7 +71,7 @@ impl Terminal {
         }
         self.line(&line)?;
         if let (Outcome::Failure | Outcome::Skipped, Some(reason)) = (task.outcome, &task.reason) {
-            self.line(&format!("    {}", one_line(reason)))?;
+            self.line(&format!("    {}", first_line(reason)))?;
             if let Some(link) = &task.link {
                 self.line(&format!("    {link}"))?;
             }
@@ -82,20 +82,20 @@ impl Terminal {
         Ok(())
     }
 
-    fn done(&mut self, done: &Done) -> Result<()> {
+    fn finished(&mut self, finished: &RunFinished) -> Result<()> {
         self.bar.finish_and_clear();
         let counts: Vec<String> = self.counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
         let counts = if counts.is_empty() { "no task".to_owned() } else { counts.join(", ") };
-        let (word, color) = match done.outcome {
-            DoneAs::Success => ("done", "32"),
-            DoneAs::Failure => ("failed", "31"),
-            DoneAs::GaveUp => ("gave up", "31"),
+        let (word, color) = match finished.outcome {
+            FinishedAs::Success => ("done", "32"),
+            FinishedAs::Failure => ("failed", "31"),
+            FinishedAs::GaveUp => ("gave up", "31"),
         };
         self.line(&format!("{}: {counts}", self.painted(word, color)))?;
-        if let (DoneAs::Failure, Some(reason)) = (done.outcome, &done.reason) {
-            self.line(&format!("    {}", one_line(reason)))?;
+        if let (FinishedAs::Failure, Some(reason)) = (finished.outcome, &finished.reason) {
+            self.line(&format!("    {}", first_line(reason)))?;
         }
-        match &done.link {
+        match &finished.link {
             Some(link) => self.line(&format!("    {link}")),
             None => Ok(()),
         }
@@ -107,7 +107,7 @@ fn checks(count: usize) -> String {
 }
 
 impl Reporter for Terminal {
-    fn tell(&mut self, event: &Event) -> Result<()> {
+    fn report(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::Run(run) => {
                 self.line(&format!("run {} of {}: {}", run.run_id, run.environment, run.status))?;
@@ -126,9 +126,9 @@ impl Reporter for Terminal {
                 Ok(())
             }
             Event::Task(task) => self.task(task),
-            Event::Note(Level::Info, text) => self.line(text),
-            Event::Note(Level::Warning, text) => self.line(&self.painted(&format!("warning: {text}"), "33")),
-            Event::Done(done) => self.done(done),
+            Event::Log(Level::Info, text) => self.line(text),
+            Event::Log(Level::Warning, text) => self.line(&self.painted(&format!("warning: {text}"), "33")),
+            Event::RunFinished(finished) => self.finished(finished),
         }
     }
 }

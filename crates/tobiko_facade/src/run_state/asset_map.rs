@@ -7,22 +7,22 @@ use crate::manifest::Manifest;
 use crate::manifest::names::{check_name, key_parts};
 
 /// An asset, and the name of one of its checks.
-type Place = (Rc<[String]>, String);
+type CheckKey = (Rc<[String]>, String);
 
-/// Where a node's results belong in Dagster.
+/// The manifest's assets and checks by node.
 #[derive(Debug)]
-pub struct Places {
+pub struct AssetMap {
     prefix: Option<String>,
     models: HashMap<String, Rc<[String]>>,
     /// A model's audits, each with the check's name.
     checks: HashMap<String, Vec<(String, String)>>,
     /// A standalone audit to the assets that it checks, with the check's name there.
-    covered: HashMap<String, Vec<Place>>,
+    covered: HashMap<String, Vec<CheckKey>>,
 }
 
-impl Places {
+impl AssetMap {
     pub fn new(manifest: &Manifest, prefix: Option<&str>) -> Self {
-        let mut places = Self {
+        let mut assets = Self {
             prefix: prefix.map(str::to_owned),
             models: HashMap::new(),
             checks: HashMap::new(),
@@ -30,41 +30,41 @@ impl Places {
         };
         for node in &manifest.nodes {
             let Some(key) = &node.key else {
-                places.covered.entry(node.name.clone()).or_default();
+                assets.covered.entry(node.name.clone()).or_default();
                 continue;
             };
             let key: Rc<[String]> = key.as_slice().into();
-            places.models.insert(node.name.clone(), Rc::clone(&key));
+            assets.models.insert(node.name.clone(), Rc::clone(&key));
             for check in &node.checks {
                 if check.node != node.name {
-                    places.covered.entry(check.node.clone()).or_default().push((Rc::clone(&key), check.name.clone()));
+                    assets.covered.entry(check.node.clone()).or_default().push((Rc::clone(&key), check.name.clone()));
                 }
-                // A model's own audits stand before the standalone ones, which must not take their place.
-                let of_model = places.checks.entry(node.name.clone()).or_default();
+                // A model's own audits come before the standalone ones, which must not take their place.
+                let of_model = assets.checks.entry(node.name.clone()).or_default();
                 if !of_model.iter().any(|(audit, _)| *audit == check.audit) {
                     of_model.push((check.audit.clone(), check.name.clone()));
                 }
             }
         }
-        places
+        assets
     }
 
-    /// The asset of a node; `None` for a standalone audit.
+    /// The asset of a node; `None` for a standalone audit. A node that is not in the manifest gets the key that it would have.
     pub fn key(&self, node: &str) -> Option<Rc<[String]>> {
         if self.covered.contains_key(node) {
             return None;
         }
-        let stranger = || self.prefix.iter().cloned().chain(key_parts(node)).collect();
-        Some(self.models.get(node).cloned().unwrap_or_else(stranger))
+        let of_unknown = || self.prefix.iter().cloned().chain(key_parts(node)).collect();
+        Some(self.models.get(node).cloned().unwrap_or_else(of_unknown))
     }
 
     /// What a standalone audit checks; `None` for a model.
-    pub fn covered(&self, node: &str) -> Option<&[Place]> {
+    pub fn covered(&self, node: &str) -> Option<&[CheckKey]> {
         self.covered.get(node).map(Vec::as_slice)
     }
 
     /// The checks that a result of `audit`, found in an evaluation of `node`, is for.
-    pub fn checks(&self, node: &str, audit: &str) -> Vec<Place> {
+    pub fn checks(&self, node: &str, audit: &str) -> Vec<CheckKey> {
         if let Some(covered) = self.covered.get(node) {
             return covered.clone();
         }

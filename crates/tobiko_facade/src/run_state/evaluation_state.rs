@@ -2,42 +2,47 @@
 
 use tobiko_client::{Evaluation, Status};
 
-/// How one evaluation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    Well,
+pub enum EvaluationState {
+    Succeeded,
     /// The scheduler found nothing to do.
     Skipped,
     Failed,
+    /// Preempted or aborted.
     Stopped,
-    /// With an end, and a status that this version does not know.
+    /// It has an end, and a status that this version does not know.
     Unclear,
     Open,
 }
 
-/// How an evaluation stands, from its own record alone.
-pub fn ended(evaluation: &Evaluation) -> Ended {
-    if error(evaluation).is_some() {
-        return Ended::Failed;
-    }
-    match &evaluation.status {
-        Status::Success => Ended::Well,
-        Status::Skipped => Ended::Skipped,
-        Status::Failed => Ended::Failed,
-        Status::Preempted | Status::Aborted => Ended::Stopped,
-        Status::Scheduled | Status::InProgress | Status::Unknown(_) => match evaluation.end_at {
-            Some(_) => Ended::Unclear,
-            None => Ended::Open,
-        },
+impl EvaluationState {
+    /// A message of failure counts for more than the status.
+    pub fn of(evaluation: &Evaluation) -> Self {
+        if error(evaluation).is_some() {
+            return Self::Failed;
+        }
+        match &evaluation.status {
+            Status::Success => Self::Succeeded,
+            Status::Skipped => Self::Skipped,
+            Status::Failed => Self::Failed,
+            Status::Preempted | Status::Aborted => Self::Stopped,
+            Status::Scheduled | Status::InProgress | Status::Unknown(_) => {
+                if evaluation.end_at.is_some() {
+                    Self::Unclear
+                } else {
+                    Self::Open
+                }
+            }
+        }
     }
 }
 
 /// Whether an evaluation has begun; one that is only planned has not.
-pub fn started(evaluation: &Evaluation) -> bool {
+pub fn has_started(evaluation: &Evaluation) -> bool {
     evaluation.start_at.is_some() || evaluation.end_at.is_some() || evaluation.status != Status::Scheduled
 }
 
-/// The evaluation's error message, if it says anything.
+/// The evaluation's error message, if there is more to it than white space.
 pub fn error(evaluation: &Evaluation) -> Option<&str> {
     evaluation.error_message.as_deref().filter(|message| !message.trim().is_empty())
 }

@@ -1,37 +1,36 @@
-//! The evaluations of one node in one remote run, merged as they come in: however many batches a node has, no more is kept
-//! than what its verdict and the telling of it need.
+//! The evaluations of one node in one remote run, summarized as they come in: however many batches a node has, no more is kept
+//! than what its verdict and its report need.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use jiff::Timestamp;
 use tobiko_client::{AuditEvaluation, Evaluation};
 
-use super::asset_map::Places;
-use super::evaluation_state::{Ended, ended, started};
+use super::asset_map::AssetMap;
+use super::evaluation_state::{EvaluationState, has_started};
 use crate::report::events::{CheckResult, Severity};
 
-/// Each evaluation once: an answer that changes while it is sent page by page may hold one twice. The ended one counts.
+/// Takes each evaluation once: a list that changes while it is sent page by page may hold one twice. The ended one counts.
 #[derive(Default)]
-pub struct Batches {
-    merged: Box<Merged>,
-    /// By id: where it stands here if it is open.
-    ids: HashMap<String, Option<usize>>,
-    open: Vec<(usize, Evaluation)>,
+pub struct NodeSummaryBuilder {
+    summary: Box<NodeSummary>,
+    ended_ids: HashSet<String>,
+    /// By id, with its position in the list.
+    open: HashMap<String, (usize, Evaluation)>,
 }
 
-/// What many evaluations of a node amount to. `at` is an evaluation's place in the answer.
+/// What many evaluations of a node amount to.
 #[derive(Default)]
-pub struct Merged {
-    /// By how they stand.
-    counts: [usize; Ended::Open as usize + 1],
+pub struct NodeSummary {
+    counts: Counts,
     pub last_failed: Option<Rc<Evaluation>>,
     pub last_stopped: Option<Rc<Evaluation>>,
     pub last_unclear: Option<Rc<Evaluation>>,
-    /// The last that did not end well.
+    /// The last in the list that did not end well.
     last_bad: Option<(usize, Rc<Evaluation>)>,
     newest: Option<(Age, Rc<Evaluation>)>,
-    newest_well: Option<(Age, Rc<Evaluation>)>,
+    newest_success: Option<(Age, Rc<Evaluation>)>,
     first_started: Option<(Age, Rc<Evaluation>)>,
     pub start_at: Option<Timestamp>,
     pub end_at: Option<Timestamp>,
@@ -40,57 +39,90 @@ pub struct Merged {
     pub evaluation_ids: Vec<String>,
 }
 
-/// One without an end counts by its start; of equals, the later in the answer is the newer.
+/// How many evaluations stand how.
+#[derive(Default)]
+struct Counts {
+    succeeded: usize,
+    skipped: usize,
+    failed: usize,
+    stopped: usize,
+    unclear: usize,
+    open: usize,
+}
+
+/// The time of an evaluation and its position in the list; of equal times, the later position is the newer. An evaluation
+/// without an end counts by its start.
 type Age = (Option<Timestamp>, usize);
 
-impl Batches {
-    /// `evaluation` is one of `node`, and comes `at` this place in the answer.
-    pub fn add(&mut self, places: &Places, node: &str, at: usize, evaluation: Evaluation) {
-        let is_open = ended(&evaluation) == Ended::Open;
-        match self.ids.get_mut(&evaluation.evaluation_id) {
-            Some(None) => {}
-            Some(Some(place)) if is_open => self.open[*place].1 = evaluation,
-            Some(place) => {
-                let at = place.take().map_or(at, |place| std::mem::take(&mut self.open[place]).0);
-                self.merged.add(places, node, at, evaluation);
-            }
-            None => {
-                self.ids.insert(evaluation.evaluation_id.clone(), is_open.then_some(self.open.len()));
-                match is_open {
-                    true => self.open.push((at, evaluation)),
-                    false => self.merged.add(places, node, at, evaluation),
-                }
-            }
+impl NodeSummaryBuilder {
+    /// `evaluation` is one of `node`, at that position of the list.
+    pub fn add(&mut self, assets: &AssetMap, node: &str, position: usize, evaluation: Evaluation) {
+        if self.ended_ids.contains(&evaluation.evaluation_id) {
+            return;
+        }
+        let first = self.open.remove(&evaluation.evaluation_id).map_or(position, |(position, _)| position);
+        if EvaluationState::of(&evaluation) == EvaluationState::Open {
+            self.open.insert(evaluation.evaluation_id.clone(), (first, evaluation));
+        } else {
+            self.ended_ids.insert(evaluation.evaluation_id.clone());
+            self.summary.add(assets, node, first, evaluation);
         }
     }
 
-    pub fn merged(mut self, places: &Places, node: &str) -> Box<Merged> {
-        for (at, evaluation) in self.open {
-            // What has ended meanwhile left its place empty.
-            if !evaluation.evaluation_id.is_empty() {
-                self.merged.add(places, node, at, evaluation);
-            }
+    pub fn build(self, assets: &AssetMap, node: &str) -> Box<NodeSummary> {
+        let mut summary = self.summary;
+        summary.evaluation_ids = self.ended_ids.into_iter().collect();
+        for (id, (position, evaluation)) in self.open {
+            summary.evaluation_ids.push(id);
+            summary.add(assets, node, position, evaluation);
         }
-        self.merged.evaluation_ids = self.ids.into_keys().collect();
-        self.merged.evaluation_ids.sort_unstable();
-        self.merged
+        summary.evaluation_ids.sort_unstable();
+        summary
     }
 }
 
-impl Merged {
-    /// Those of one node, in the order of the answer.
-    pub fn of(places: &Places, node: &str, evaluations: impl IntoIterator<Item = Evaluation>) -> Self {
-        let mut merged = Self::default();
-        for (at, evaluation) in evaluations.into_iter().enumerate() {
-            merged.evaluation_ids.push(evaluation.evaluation_id.clone());
-            merged.add(places, node, at, evaluation);
+impl Counts {
+    fn of(&self, state: EvaluationState) -> usize {
+        match state {
+            EvaluationState::Succeeded => self.succeeded,
+            EvaluationState::Skipped => self.skipped,
+            EvaluationState::Failed => self.failed,
+            EvaluationState::Stopped => self.stopped,
+            EvaluationState::Unclear => self.unclear,
+            EvaluationState::Open => self.open,
         }
-        merged
+    }
+
+    fn add(&mut self, state: EvaluationState) {
+        *match state {
+            EvaluationState::Succeeded => &mut self.succeeded,
+            EvaluationState::Skipped => &mut self.skipped,
+            EvaluationState::Failed => &mut self.failed,
+            EvaluationState::Stopped => &mut self.stopped,
+            EvaluationState::Unclear => &mut self.unclear,
+            EvaluationState::Open => &mut self.open,
+        } += 1;
+    }
+
+    fn all(&self) -> usize {
+        self.succeeded + self.skipped + self.failed + self.stopped + self.unclear + self.open
+    }
+}
+
+impl NodeSummary {
+    /// Those of one node, in the order of the list.
+    pub fn of(assets: &AssetMap, node: &str, evaluations: impl IntoIterator<Item = Evaluation>) -> Self {
+        let mut summary = Self::default();
+        for (position, evaluation) in evaluations.into_iter().enumerate() {
+            summary.evaluation_ids.push(evaluation.evaluation_id.clone());
+            summary.add(assets, node, position, evaluation);
+        }
+        summary
     }
 
     /// How many evaluations there are.
     pub fn len(&self) -> usize {
-        self.counts.iter().sum()
+        self.counts.all()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -98,12 +130,12 @@ impl Merged {
     }
 
     /// How many stand so.
-    pub fn count(&self, ended: Ended) -> usize {
-        self.counts[ended as usize]
+    pub fn count(&self, state: EvaluationState) -> usize {
+        self.counts.of(state)
     }
 
-    pub fn has(&self, ended: Ended) -> bool {
-        self.count(ended) > 0
+    pub fn has(&self, state: EvaluationState) -> bool {
+        self.count(state) > 0
     }
 
     /// The first that has begun.
@@ -121,8 +153,8 @@ impl Merged {
     }
 
     /// The newest of those that ended well.
-    pub fn newest_well(&self) -> Option<&Evaluation> {
-        self.newest_well.as_ref().map(|(_, evaluation)| evaluation.as_ref())
+    pub fn newest_success(&self) -> Option<&Evaluation> {
+        self.newest_success.as_ref().map(|(_, evaluation)| evaluation.as_ref())
     }
 
     /// Each audit once: the worst result wins, of equals the latest.
@@ -130,9 +162,9 @@ impl Merged {
         self.checks.into_iter().map(|(_, result)| result).collect()
     }
 
-    fn add(&mut self, places: &Places, node: &str, at: usize, mut evaluation: Evaluation) {
-        let stands = ended(&evaluation);
-        self.counts[stands as usize] += 1;
+    fn add(&mut self, assets: &AssetMap, node: &str, position: usize, mut evaluation: Evaluation) {
+        let state = EvaluationState::of(&evaluation);
+        self.counts.add(state);
         self.start_at = least(self.start_at, evaluation.start_at);
         self.end_at = self.end_at.max(evaluation.end_at);
         let audits = std::mem::take(&mut evaluation.audits);
@@ -140,53 +172,52 @@ impl Merged {
             // Nearly always that is all: there may be ten thousand such nodes.
             self.checks.reserve_exact(audits.len());
         }
-        self.add_checks(places, node, at, &evaluation, stands, &audits);
-        // Nobody tells it, and it may be long.
+        self.add_checks(assets, node, position, &evaluation, state, &audits);
+        // It is not reported, and it may be long.
         evaluation.log = None;
 
         let evaluation = Rc::new(evaluation);
-        let age = (evaluation.end_at.or(evaluation.start_at), at);
-        let newer = |than: &Option<(Age, Rc<Evaluation>)>| than.as_ref().is_none_or(|(other, _)| age > *other);
-        if newer(&self.newest) {
+        let age = (evaluation.end_at.or(evaluation.start_at), position);
+        let is_newer = |than: &Option<(Age, Rc<Evaluation>)>| than.as_ref().is_none_or(|(other, _)| age > *other);
+        if is_newer(&self.newest) {
             self.newest = Some((age, Rc::clone(&evaluation)));
         }
-        if stands == Ended::Well && newer(&self.newest_well) {
-            self.newest_well = Some((age, Rc::clone(&evaluation)));
+        if state == EvaluationState::Succeeded && is_newer(&self.newest_success) {
+            self.newest_success = Some((age, Rc::clone(&evaluation)));
         }
-        let start = (evaluation.start_at, at);
-        if started(&evaluation) && self.first_started.as_ref().is_none_or(|(other, _)| start < *other) {
+        let start = (evaluation.start_at, position);
+        if has_started(&evaluation) && self.first_started.as_ref().is_none_or(|(other, _)| start < *other) {
             self.first_started = Some((start, Rc::clone(&evaluation)));
         }
-        if !matches!(stands, Ended::Well | Ended::Skipped)
-            && self.last_bad.as_ref().is_none_or(|(other, _)| at > *other)
-        {
-            self.last_bad = Some((at, Rc::clone(&evaluation)));
+        let is_bad = !matches!(state, EvaluationState::Succeeded | EvaluationState::Skipped);
+        if is_bad && self.last_bad.as_ref().is_none_or(|(other, _)| position > *other) {
+            self.last_bad = Some((position, Rc::clone(&evaluation)));
         }
-        match stands {
-            Ended::Failed => self.last_failed = Some(evaluation),
-            Ended::Stopped => self.last_stopped = Some(evaluation),
-            Ended::Unclear => self.last_unclear = Some(evaluation),
-            Ended::Well | Ended::Skipped | Ended::Open => {}
+        match state {
+            EvaluationState::Failed => self.last_failed = Some(evaluation),
+            EvaluationState::Stopped => self.last_stopped = Some(evaluation),
+            EvaluationState::Unclear => self.last_unclear = Some(evaluation),
+            EvaluationState::Succeeded | EvaluationState::Skipped | EvaluationState::Open => {}
         }
     }
 
     fn add_checks(
         &mut self,
-        places: &Places,
+        assets: &AssetMap,
         node: &str,
-        at: usize,
+        position: usize,
         evaluation: &Evaluation,
-        stands: Ended,
+        state: EvaluationState,
         audits: &[AuditEvaluation],
     ) {
         for audit in audits {
-            for (key, name) in places.checks(node, &audit.name) {
-                self.add_check(at, check_result(evaluation, stands, audit, key, name));
+            for (key, name) in assets.checks(node, &audit.name) {
+                self.add_check(position, check_result(evaluation, state, audit, key, name));
             }
         }
         // A standalone audit's evaluation is its result, also where no record of the audit came with it.
-        let is_result = matches!(stands, Ended::Well | Ended::Failed);
-        if let (Some(covered), true, true) = (places.covered(node), audits.is_empty(), is_result) {
+        let is_result = matches!(state, EvaluationState::Succeeded | EvaluationState::Failed);
+        if let (Some(covered), true, true) = (assets.covered(node), audits.is_empty(), is_result) {
             let audit = AuditEvaluation {
                 execution_time: evaluation.end_at,
                 link: evaluation.link.clone(),
@@ -194,28 +225,28 @@ impl Merged {
                 ..AuditEvaluation::default()
             };
             for (key, name) in covered.iter().cloned() {
-                let result = check_result(evaluation, stands, &audit, key, name);
-                self.add_check(at, CheckResult { passed: stands == Ended::Well, ..result });
+                let result = check_result(evaluation, state, &audit, key, name);
+                self.add_check(position, CheckResult { passed: state == EvaluationState::Succeeded, ..result });
             }
         }
     }
 
-    fn add_check(&mut self, at: usize, result: CheckResult) {
+    fn add_check(&mut self, position: usize, result: CheckResult) {
         let same = |(_, other): &&mut (usize, CheckResult)| other.name == result.name && other.key == result.key;
         match self.checks.iter_mut().find(same) {
-            Some((place, other)) => {
-                if (badness(&result), at) >= (badness(other), *place) {
-                    (*place, *other) = (at, result);
+            Some((earlier, other)) => {
+                if (badness(&result), position) >= (badness(other), *earlier) {
+                    (*earlier, *other) = (position, result);
                 }
             }
-            None => self.checks.push((at, result)),
+            None => self.checks.push((position, result)),
         }
     }
 }
 
 fn check_result(
     evaluation: &Evaluation,
-    stands: Ended,
+    state: EvaluationState,
     audit: &AuditEvaluation,
     key: Rc<[String]>,
     name: String,
@@ -224,7 +255,7 @@ fn check_result(
         key,
         name,
         passed: audit.passed(),
-        severity: if stands == Ended::Failed { Severity::Error } else { Severity::Warn },
+        severity: if state == EvaluationState::Failed { Severity::Error } else { Severity::Warn },
         evaluation_id: evaluation.evaluation_id.clone(),
         link: audit.link.clone().or_else(|| evaluation.link.clone()),
         log_link: audit.log_link.clone().or_else(|| evaluation.log_link.clone()),
@@ -236,10 +267,7 @@ fn check_result(
 
 /// Passed, then failed as a warning, then failed as an error.
 fn badness(result: &CheckResult) -> (bool, Severity) {
-    match result.passed {
-        true => (false, Severity::Warn),
-        false => (true, result.severity),
-    }
+    if result.passed { (false, Severity::Warn) } else { (true, result.severity) }
 }
 
 fn least(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
@@ -255,14 +283,14 @@ mod tests {
     use crate::manifest::Manifest;
     use crate::testing::evaluation;
 
-    /// The batches of a node by number and status, as an answer brings them.
-    fn merged(answer: &[(usize, &str)]) -> Box<Merged> {
-        let places = Places::new(&Manifest::new("prod", None, None), None);
-        let mut batches = Batches::default();
-        for (at, (n, status)) in answer.iter().enumerate() {
-            batches.add(&places, "a", at, evaluation("a", *n, status));
+    /// The batches of a node by number and status, as a list has them.
+    fn summary(list: &[(usize, &str)]) -> Box<NodeSummary> {
+        let assets = AssetMap::new(&Manifest::new("prod", None, None), None);
+        let mut builder = NodeSummaryBuilder::default();
+        for (position, (n, status)) in list.iter().enumerate() {
+            builder.add(&assets, "a", position, evaluation("a", *n, status));
         }
-        batches.merged(&places, "a")
+        builder.build(&assets, "a")
     }
 
     fn id(evaluation: Option<&Evaluation>) -> &str {
@@ -270,12 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_twice_counts_once_and_the_ended_one_counts() {
-        let check = |answer: &[(usize, &str)], expected: [usize; 3]| {
-            let merged = merged(answer);
-            let counts = [merged.len(), merged.count(Ended::Well), merged.count(Ended::Open)];
-            assert_eq!(counts, expected, "{answer:?}");
-            assert_eq!(merged.evaluation_ids.len(), merged.len(), "{answer:?}");
+    fn an_evaluation_listed_twice_counts_once_and_as_ended() {
+        let check = |list: &[(usize, &str)], expected: [usize; 3]| {
+            let summary = summary(list);
+            let counts =
+                [summary.len(), summary.count(EvaluationState::Succeeded), summary.count(EvaluationState::Open)];
+            assert_eq!(counts, expected, "{list:?}");
+            assert_eq!(summary.evaluation_ids.len(), summary.len(), "{list:?}");
         };
         check(&[], [0, 0, 0]);
         check(&[(0, "success"), (0, "success")], [1, 1, 0]);
@@ -286,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_went_badly_the_answers_last_is_told() {
-        let check = |answer: &[(usize, &str)], expected: &str| {
-            assert_eq!(id(merged(answer).last_bad()), expected, "{answer:?}");
+    fn of_several_bad_ones_the_last_in_the_list_counts() {
+        let check = |list: &[(usize, &str)], expected: &str| {
+            assert_eq!(id(summary(list).last_bad()), expected, "{list:?}");
         };
         check(&[(0, "failed:x"), (1, "failed:y"), (2, "success")], "a-1");
         check(&[(1, "failed:x"), (0, "failed:y")], "a-0");
@@ -299,10 +328,10 @@ mod tests {
 
     #[test]
     fn the_first_and_the_newest_go_by_time() {
-        let check = |answer: &[(usize, &str)], expected: [&str; 3]| {
-            let merged = merged(answer);
-            let found = [id(merged.first_started()), id(merged.newest()), id(merged.newest_well())];
-            assert_eq!(found, expected, "{answer:?}");
+        let check = |list: &[(usize, &str)], expected: [&str; 3]| {
+            let summary = summary(list);
+            let ids = [id(summary.first_started()), id(summary.newest()), id(summary.newest_success())];
+            assert_eq!(ids, expected, "{list:?}");
         };
         check(&[(1, "success"), (0, "success"), (2, "failed")], ["a-0", "a-2", "a-1"]);
         check(&[(2, "in_progress"), (1, "success"), (0, "scheduled")], ["a-1", "a-2", "a-1"]);

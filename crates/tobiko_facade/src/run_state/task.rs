@@ -1,29 +1,29 @@
 //! From a node's evaluations to what Dagster shows for them: one materialization, each audit once.
 
-use super::asset_map::Places;
-use super::node_summary::Merged;
+use super::asset_map::AssetMap;
+use super::node_summary::NodeSummary;
 use super::verdict::Verdict;
 use crate::report::events::{Materialization, Outcome, Task};
 
 /// The task of `node`, judged by `verdict` from `evaluations`.
-pub fn task(places: &Places, node: &str, verdict: Verdict, evaluations: Merged) -> Task {
-    let told = match verdict.outcome {
+pub fn task(assets: &AssetMap, node: &str, verdict: Verdict, evaluations: NodeSummary) -> Task {
+    let linked = match verdict.outcome {
         Outcome::Failure => evaluations.last_bad(),
         _ => None,
     }
     .or_else(|| evaluations.newest());
     // A success with an evaluation of which nobody knows how it ended shows nothing as fresh.
     let materialization = match verdict.outcome {
-        Outcome::Success if evaluations.last_bad().is_none() => materialization(places, node, &evaluations),
+        Outcome::Success if evaluations.last_bad().is_none() => materialization(assets, node, &evaluations),
         _ => None,
     };
     Task {
         node: node.to_owned(),
-        key: places.key(node),
+        key: assets.key(node),
         outcome: verdict.outcome,
         reason: verdict.reason,
-        link: told.and_then(|evaluation| evaluation.link.clone()),
-        log_link: told.and_then(|evaluation| evaluation.log_link.clone()),
+        link: linked.and_then(|evaluation| evaluation.link.clone()),
+        log_link: linked.and_then(|evaluation| evaluation.log_link.clone()),
         warnings: verdict.warning.into_iter().collect(),
         evaluation_ids: evaluations.evaluation_ids.clone(),
         late: false,
@@ -38,10 +38,10 @@ pub fn task(places: &Places, node: &str, verdict: Verdict, evaluations: Merged) 
 }
 
 /// From the evaluation that ended last, of those that ended well.
-pub fn materialization(places: &Places, node: &str, evaluations: &Merged) -> Option<Materialization> {
-    let last = evaluations.newest_well()?;
+pub fn materialization(assets: &AssetMap, node: &str, evaluations: &NodeSummary) -> Option<Materialization> {
+    let last = evaluations.newest_success()?;
     Some(Materialization {
-        key: places.key(node)?,
+        key: assets.key(node)?,
         run_id: last.run_id.clone(),
         evaluation_id: last.evaluation_id.clone(),
         status: last.status.to_string(),

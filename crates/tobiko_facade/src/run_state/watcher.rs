@@ -1,67 +1,79 @@
-//! Turns one look at a remote run after the other into events. It asks nobody: looks come in, events go out.
+//! Turns successive snapshots of a remote run into events. Pure: the caller fetches the snapshots and reports the events.
+//!
+//! Each poll is three steps: `snapshot` collects the run's evaluations, `diff` compares them with what was reported before,
+//! and `into_events` makes the events of the difference.
 
 use std::collections::{HashMap, HashSet};
 
 use tobiko_client::{Evaluation, Run};
 
-use super::asset_map::Places;
-use super::evaluation_state::started;
-use super::node_summary::{Batches, Merged};
+use super::asset_map::AssetMap;
+use super::evaluation_state::has_started;
+use super::node_summary::{NodeSummary, NodeSummaryBuilder};
 use super::task::task;
-use super::verdict::{Idle, State, Verdict, judge};
-use crate::manifest::Manifest;
+use super::verdict::{NotDueReason, TaskState, Verdict, judge};
+use crate::manifest::{Manifest, Node};
 use crate::report::events::Event;
 
-/// What has been told of a run so far, and what is needed to tell the rest.
+/// What has been reported of a run so far, and what is needed to report the rest.
 pub struct Watcher {
-    places: Places,
-    nodes: HashMap<String, Known>,
-    /// All nodes that there is something to tell of, upstream first; those that only the run knows come last.
+    assets: AssetMap,
+    nodes: HashMap<String, DagNode>,
+    /// All nodes that have a task, upstream first; those that only the run knows come last.
     order: Vec<String>,
-    told: HashMap<String, Told>,
-    /// Without a DAG nobody knows what is gone from it.
+    reported: HashMap<String, Reported>,
+    /// Without a DAG nobody knows which nodes were removed from it.
     has_dag: bool,
 }
 
-struct Known {
+/// A node of the environment's DAG.
+struct DagNode {
     parents: Vec<String>,
-    never_due: bool,
+    is_seed_or_external: bool,
 }
 
-/// Takes the evaluations of one look as they come in; what was told before is only counted.
-pub struct Gathering<'w> {
-    watcher: &'w Watcher,
-    seen: Seen,
-}
-
-/// What one look has found.
+/// What was reported of one node.
 #[derive(Default)]
-pub struct Seen {
-    /// How many evaluations there are.
-    pub evaluations: usize,
-    of_node: HashMap<String, Box<SeenOfNode>>,
-}
-
-struct SeenOfNode {
-    /// The place of its first evaluation in the answer.
-    at: usize,
-    told_has_begun: bool,
-    new: Batches,
-}
-
-/// A task that has its verdict: what there is to tell of it is put together when it is told.
-struct Decided<'a> {
-    node: &'a str,
-    verdict: Verdict,
-    new: Box<Merged>,
-    late: bool,
-}
-
-#[derive(Default)]
-struct Told {
+struct Reported {
     started: bool,
     decided: bool,
-    evaluations: HashSet<String>,
+    evaluation_ids: HashSet<String>,
+}
+
+/// Takes the evaluations of one poll as they come in; those that were reported before are only counted.
+pub struct SnapshotBuilder<'w> {
+    watcher: &'w Watcher,
+    snapshot: Snapshot,
+}
+
+/// What one poll has found, without what was reported before.
+#[derive(Default)]
+pub struct Snapshot {
+    /// How many evaluations the run has, those that were reported before among them.
+    pub evaluations: usize,
+    nodes: HashMap<String, Box<NodeSnapshot>>,
+}
+
+struct NodeSnapshot {
+    /// Position of its first evaluation in the list.
+    position: usize,
+    /// Whether one that was reported before has begun.
+    had_started: bool,
+    new: NodeSummaryBuilder,
+}
+
+/// What is new since the poll before. Events are made of it one by one: there may be ten thousand tasks.
+pub struct Changes {
+    started: Vec<Event>,
+    ended: Vec<EndedTask>,
+}
+
+/// A task that got its verdict.
+struct EndedTask {
+    node: String,
+    verdict: Verdict,
+    evaluations: Box<NodeSummary>,
+    late: bool,
 }
 
 impl Watcher {
@@ -70,151 +82,167 @@ impl Watcher {
         let mut order = upstream_first(manifest);
         let in_dag: HashSet<&str> = manifest.nodes.iter().map(|node| node.name.as_str()).collect();
         order.extend(job.iter().filter(|name| !in_dag.contains(name.as_str())).cloned());
-        let known = |node: &crate::manifest::Node| {
-            let never_due = matches!(node.kind, Some("seed" | "table"));
-            (node.name.clone(), Known { parents: node.parents.clone(), never_due })
+        let dag_node = |node: &Node| {
+            let is_seed_or_external = matches!(node.kind, Some("seed" | "table"));
+            (node.name.clone(), DagNode { parents: node.parents.clone(), is_seed_or_external })
         };
         Self {
-            places: Places::new(manifest, prefix),
-            nodes: manifest.nodes.iter().map(known).collect(),
+            assets: AssetMap::new(manifest, prefix),
+            nodes: manifest.nodes.iter().map(dag_node).collect(),
             order,
-            told: HashMap::new(),
+            reported: HashMap::new(),
             has_dag: manifest.exists,
         }
     }
 
-    /// Watches `node` alone. What is downstream of it is still looked at, to know whether it was passed by.
+    /// Watches `node` alone. The nodes downstream of it still count: where one has started, `node` was not due.
     pub fn only(mut self, node: &str) -> Self {
         self.order = vec![node.to_owned()];
         self
     }
 
-    /// How many tasks there are to tell of, as far as is known.
+    /// How many tasks there are, as far as is known.
     pub fn tasks(&self) -> usize {
         self.order.len()
     }
 
     /// How many tasks have their verdict.
     pub fn decided(&self) -> usize {
-        self.told.values().filter(|told| told.decided).count()
+        self.reported.values().filter(|reported| reported.decided).count()
     }
 
-    /// To be filled with all evaluations that the run has.
-    pub fn gather(&self) -> Gathering<'_> {
-        Gathering { watcher: self, seen: Seen::default() }
+    /// Where the nodes' results belong.
+    pub fn assets(&self) -> &AssetMap {
+        &self.assets
     }
 
-    /// What `run` and `seen`, all evaluations that it has, say that was not told before.
+    /// Step one: to be filled with all evaluations that the run has.
+    pub fn snapshot(&self) -> SnapshotBuilder<'_> {
+        SnapshotBuilder { watcher: self, snapshot: Snapshot::default() }
+    }
+
+    /// Step two: what `run` and its `snapshot` say that was not reported before.
     ///
-    /// Starts come before ends; ends come in the order in which they happened, those that have no time first.
-    pub fn look<'a>(
-        &'a mut self,
-        run: &Run,
-        seen: Seen,
-        watch_strangers: bool,
-    ) -> impl Iterator<Item = Event> + use<'a> {
-        if watch_strangers {
-            self.add_strangers(&seen);
+    /// `with_unknown_nodes` adds a task for each node that only the run knows.
+    pub fn diff(&mut self, run: &Run, snapshot: Snapshot, with_unknown_nodes: bool) -> Changes {
+        if with_unknown_nodes {
+            self.add_unknown_nodes(&snapshot);
         }
-        let places = &self.places;
-        let merged = |(name, seen): (String, Box<SeenOfNode>)| {
-            let new = seen.new.merged(places, &name);
-            (name, (seen.told_has_begun || new.first_started().is_some(), new))
-        };
-        let mut of_node: HashMap<String, (bool, Box<Merged>)> = seen.of_node.into_iter().map(merged).collect();
-        let has_begun = |name: &str| of_node.get(name).is_some_and(|(has_begun, _)| *has_begun);
-        let passed = passed_by(&self.nodes, has_begun);
-        let (mut starts, mut ends) = (Vec::new(), Vec::new());
+        let mut nodes: HashMap<String, (bool, Box<NodeSummary>)> = HashMap::with_capacity(snapshot.nodes.len());
+        for (name, node) in snapshot.nodes {
+            let new = node.new.build(&self.assets, &name);
+            let has_started = node.had_started || new.first_started().is_some();
+            nodes.insert(name, (has_started, new));
+        }
+        let passed = upstream_of(&self.nodes, |name| nodes.get(name).is_some_and(|(has_started, _)| *has_started));
+        let (mut started, mut ended) = (Vec::new(), Vec::new());
         for name in &self.order {
-            let new = of_node.remove(name).map(|(_, new)| new).unwrap_or_default();
-            let told = self.told.entry(name.clone()).or_default();
-            if told.decided && new.is_empty() {
+            let new = nodes.remove(name).map(|(_, new)| new).unwrap_or_default();
+            let reported = self.reported.entry(name.clone()).or_default();
+            if reported.decided && new.is_empty() {
                 continue;
             }
-            let idle = match self.nodes.get(name) {
-                _ if told.decided => Idle::No,
-                None if self.has_dag => Idle::Gone,
-                None => Idle::No,
-                Some(known) if known.never_due => Idle::NeverDue,
-                Some(_) if passed.contains(name.as_str()) => Idle::Passed,
-                Some(_) => Idle::No,
+            let not_due = match self.nodes.get(name) {
+                _ if reported.decided => None,
+                None => self.has_dag.then_some(NotDueReason::NotInDag),
+                Some(node) if node.is_seed_or_external => Some(NotDueReason::SeedOrExternal),
+                Some(_) => passed.contains(name.as_str()).then_some(NotDueReason::DownstreamStarted),
             };
-            let state = judge(run, &new, idle);
-            let has_begun = !matches!(state, State::Waiting | State::Open { started: false });
-            if has_begun && !new.is_empty() && !told.started && !told.decided {
-                told.started = true;
+            let state = judge(run, &new, not_due);
+            let has_begun = !matches!(state, TaskState::Waiting | TaskState::Open { started: false });
+            if has_begun && !new.is_empty() && !reported.started && !reported.decided {
+                reported.started = true;
                 let first = new.first_started();
-                starts.push((first.and_then(|e| e.start_at), name.clone(), first.and_then(|e| e.link.clone())));
+                started.push((first.and_then(|e| e.start_at), name.clone(), first.and_then(|e| e.link.clone())));
             }
-            if let State::Decided(verdict) = state {
-                let late = std::mem::replace(&mut told.decided, true);
-                told.evaluations.extend(new.evaluation_ids.iter().cloned());
-                ends.push(Decided { node: name, verdict, new, late });
+            if let TaskState::Decided(verdict) = state {
+                let late = std::mem::replace(&mut reported.decided, true);
+                reported.evaluation_ids.extend(new.evaluation_ids.iter().cloned());
+                ended.push(EndedTask { node: name.clone(), verdict, evaluations: new, late });
             }
         }
-        starts.sort_by_key(|(at, ..)| *at);
-        ends.sort_by_key(|decided| decided.new.end_at);
-        let starts = starts.into_iter().map(|(at, node, link)| Event::TaskStarted { node, link, at });
-        starts.chain(ends.into_iter().map(|decided| {
-            let mut task = task(places, decided.node, decided.verdict, *decided.new);
-            if decided.late {
+        started.sort_by_key(|(at, ..)| *at);
+        ended.sort_by_key(|task| task.evaluations.end_at);
+        let started = started.into_iter().map(|(at, node, link)| Event::TaskStarted { node, link, at }).collect();
+        Changes { started, ended }
+    }
+
+    /// Adds the nodes that are not in the DAG, in the order in which the run lists them.
+    fn add_unknown_nodes(&mut self, snapshot: &Snapshot) {
+        let have: HashSet<&str> = self.order.iter().map(String::as_str).collect();
+        let mut unknown: Vec<(usize, String)> = snapshot
+            .nodes
+            .iter()
+            .filter(|(name, _)| !have.contains(name.as_str()))
+            .map(|(name, node)| (node.position, name.clone()))
+            .collect();
+        unknown.sort();
+        self.order.extend(unknown.into_iter().map(|(_, name)| name));
+    }
+}
+
+impl Changes {
+    pub fn len(&self) -> usize {
+        self.started.len() + self.ended.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Step three: the events, made as they are taken.
+    ///
+    /// Starts come before ends; ends come in the order in which they happened, those that have no time first.
+    pub fn into_events(self, assets: &AssetMap) -> impl Iterator<Item = Event> {
+        self.started.into_iter().chain(self.ended.into_iter().map(|ended| {
+            let mut task = task(assets, &ended.node, ended.verdict, *ended.evaluations);
+            if ended.late {
                 task.late = true;
-                task.warnings.push("evaluated after its task had been told as ended".to_owned());
+                task.warnings.push("evaluated after its task had been reported as ended".to_owned());
             }
             Event::Task(Box::new(task))
         }))
     }
-
-    /// Nodes that nobody knew, in the order in which the run names them.
-    fn add_strangers(&mut self, seen: &Seen) {
-        let have: HashSet<&str> = self.order.iter().map(String::as_str).collect();
-        let mut strangers: Vec<(usize, String)> = seen
-            .of_node
-            .iter()
-            .filter(|(name, _)| !have.contains(name.as_str()))
-            .map(|(n, s)| (s.at, n.clone()))
-            .collect();
-        strangers.sort();
-        self.order.extend(strangers.into_iter().map(|(_, name)| name));
-    }
 }
 
-impl Extend<Evaluation> for Gathering<'_> {
+impl Extend<Evaluation> for SnapshotBuilder<'_> {
     fn extend<I: IntoIterator<Item = Evaluation>>(&mut self, evaluations: I) {
-        for mut evaluation in evaluations {
-            let at = self.seen.evaluations;
-            self.seen.evaluations += 1;
-            let name = std::mem::take(&mut evaluation.node_name);
-            let told = self.watcher.told.get(&name);
-            let is_told = told.is_some_and(|told| told.evaluations.contains(&evaluation.evaluation_id));
-            let add = |seen: &mut SeenOfNode, name: &str| match is_told {
-                true => seen.told_has_begun |= started(&evaluation),
-                false => seen.new.add(&self.watcher.places, name, at, evaluation),
-            };
-            match self.seen.of_node.get_mut(&name) {
-                Some(seen) => add(seen, &name),
-                None => {
-                    let mut seen = Box::new(SeenOfNode { at, told_has_begun: false, new: Batches::default() });
-                    add(&mut seen, &name);
-                    self.seen.of_node.insert(name, seen);
-                }
-            }
+        for evaluation in evaluations {
+            self.add(evaluation);
         }
     }
 }
 
-impl Gathering<'_> {
-    pub fn done(self) -> Seen {
-        self.seen
+impl SnapshotBuilder<'_> {
+    pub fn build(self) -> Snapshot {
+        self.snapshot
+    }
+
+    fn add(&mut self, mut evaluation: Evaluation) {
+        let position = self.snapshot.evaluations;
+        self.snapshot.evaluations += 1;
+        let name = std::mem::take(&mut evaluation.node_name);
+        let reported = self.watcher.reported.get(&name);
+        let was_reported = reported.is_some_and(|reported| reported.evaluation_ids.contains(&evaluation.evaluation_id));
+        if !self.snapshot.nodes.contains_key(&name) {
+            let empty = NodeSnapshot { position, had_started: false, new: NodeSummaryBuilder::default() };
+            self.snapshot.nodes.insert(name.clone(), Box::new(empty));
+        }
+        let Some(node) = self.snapshot.nodes.get_mut(&name) else { return };
+        if was_reported {
+            node.had_started |= has_started(&evaluation);
+        } else {
+            node.new.add(&self.watcher.assets, &name, position, evaluation);
+        }
     }
 }
 
-/// The nodes of which something downstream has begun.
-fn passed_by(nodes: &HashMap<String, Known>, has_begun: impl Fn(&str) -> bool) -> HashSet<&str> {
+/// The nodes of which something downstream has started.
+fn upstream_of(nodes: &HashMap<String, DagNode>, has_started: impl Fn(&str) -> bool) -> HashSet<&str> {
     let mut passed = HashSet::new();
-    let mut path: Vec<&String> = nodes.keys().filter(|name| has_begun(name)).collect();
+    let mut path: Vec<&String> = nodes.keys().filter(|name| has_started(name)).collect();
     while let Some(name) = path.pop() {
-        for parent in nodes.get(name).into_iter().flat_map(|known| &known.parents) {
+        for parent in nodes.get(name).into_iter().flat_map(|node| &node.parents) {
             if passed.insert(parent.as_str()) {
                 path.push(parent);
             }
@@ -226,19 +254,18 @@ fn passed_by(nodes: &HashMap<String, Known>, has_begun: impl Fn(&str) -> bool) -
 /// The names of all nodes, each after its parents. The manifest has no cycles.
 fn upstream_first(manifest: &Manifest) -> Vec<String> {
     let parents: HashMap<&str, &[String]> =
-        manifest.nodes.iter().map(|n| (n.name.as_str(), n.parents.as_slice())).collect();
-    let mut done: HashSet<&str> = HashSet::new();
+        manifest.nodes.iter().map(|node| (node.name.as_str(), node.parents.as_slice())).collect();
+    let mut visited: HashSet<&str> = HashSet::new();
     let mut order = Vec::new();
     for node in &manifest.nodes {
         let mut path = vec![(node.name.as_str(), false)];
-        while let Some((name, parents_done)) = path.pop() {
-            if parents_done {
+        while let Some((name, parents_are_done)) = path.pop() {
+            if parents_are_done {
                 order.push(name.to_owned());
-            } else if done.insert(name) {
+            } else if visited.insert(name) {
                 path.push((name, true));
-                path.extend(
-                    parents.get(name).into_iter().flat_map(|p| p.iter()).map(|parent| (parent.as_str(), false)),
-                );
+                let parents = parents.get(name).into_iter().flat_map(|parents| parents.iter());
+                path.extend(parents.map(|parent| (parent.as_str(), false)));
             }
         }
     }
@@ -248,32 +275,32 @@ fn upstream_first(manifest: &Manifest) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{audit, dag, evaluation, look, run};
+    use crate::testing::{audit, dag, evaluation, poll, run};
 
     fn watcher(nodes: &[&str], job: &[&str]) -> Watcher {
         let job: Vec<String> = job.iter().map(|name| (*name).to_owned()).collect();
         Watcher::new(&Manifest::new("prod", Some(&dag(nodes)), None), None, &job)
     }
 
-    /// One word for each event: `>a` started, `a=success` ended, `a=success!` ended late.
-    fn told(events: &[Event]) -> String {
-        let word = |event: &Event| match event {
+    /// Each event in short: `>a` started, `a=success` ended, `a=success!` ended late.
+    fn in_short(events: &[Event]) -> String {
+        let short = |event: &Event| match event {
             Event::TaskStarted { node, .. } => format!(">{node}"),
             Event::Task(task) => {
                 format!("{}={}{}", task.node, task.outcome.as_str(), if task.late { "!" } else { "" })
             }
-            other => panic!("a watcher does not tell {other:?}"),
+            other => panic!("a watcher makes no {other:?}"),
         };
-        events.iter().map(word).collect::<Vec<_>>().join(" ")
+        events.iter().map(short).collect::<Vec<_>>().join(" ")
     }
 
     #[track_caller]
     fn check(watcher: &mut Watcher, status: &str, evaluations: &[Evaluation], expected: &str) {
-        assert_eq!(told(&look(watcher, &run(status), evaluations, true)), expected);
+        assert_eq!(in_short(&poll(watcher, &run(status), evaluations, true)), expected);
     }
 
     #[test]
-    fn a_live_run_is_told_as_it_goes() {
+    fn a_live_run_is_reported_as_it_goes() {
         let mut watcher = watcher(&["a", "b < a"], &[]);
         check(&mut watcher, "in_progress", &[], "");
         check(&mut watcher, "in_progress", &[evaluation("a", 0, "in_progress")], ">a");
@@ -308,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_after_the_verdict_is_told_as_late() {
+    fn an_evaluation_after_the_verdict_is_reported_as_late() {
         let mut watcher = watcher(&["a", "b < a"], &[]);
         let b = evaluation("b", 0, "in_progress");
         check(&mut watcher, "in_progress", std::slice::from_ref(&b), ">b a=nothing_due");
@@ -317,13 +344,13 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_the_job_does_not_know_is_told_too() {
+    fn a_model_that_the_job_does_not_know_is_reported_too() {
         let mut watcher = watcher(&["a"], &["a"]);
         check(&mut watcher, "success", &[evaluation("new", 0, "success")], ">new a=nothing_due new=success");
     }
 
     #[test]
-    fn a_model_that_is_gone_waits_for_nothing() {
+    fn a_removed_model_waits_for_nothing() {
         let mut watcher = watcher(&["a"], &["a", "gone"]);
         check(&mut watcher, "in_progress", &[], "gone=nothing_due");
     }
@@ -336,10 +363,10 @@ mod tests {
     }
 
     #[test]
-    fn one_node_alone_still_sees_what_is_downstream() {
+    fn one_node_alone_still_counts_what_is_downstream() {
         let mut watcher = watcher(&["a", "b < a"], &[]).only("a");
         assert_eq!(
-            told(&look(&mut watcher, &run("in_progress"), &[evaluation("b", 0, "in_progress")], false)),
+            in_short(&poll(&mut watcher, &run("in_progress"), &[evaluation("b", 0, "in_progress")], false)),
             "a=nothing_due"
         );
         assert_eq!(watcher.decided(), watcher.tasks());
@@ -347,7 +374,7 @@ mod tests {
 
     #[track_caller]
     fn one_task(nodes: &[&str], status: &str, evaluations: &[Evaluation]) -> crate::report::events::Task {
-        let events = look(&mut watcher(nodes, &[]), &run(status), evaluations, true);
+        let events = poll(&mut watcher(nodes, &[]), &run(status), evaluations, true);
         let mut tasks = events.into_iter().filter_map(|event| match event {
             Event::Task(task) if !task.evaluation_ids.is_empty() => Some(*task),
             _ => None,

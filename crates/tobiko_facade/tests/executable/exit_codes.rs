@@ -8,17 +8,17 @@ use tokio::net::TcpListener;
 use crate::cloud::Cloud;
 use crate::process::{command, run, stderr, stdout};
 
-/// Fails with that code, and says so in one line that holds `words`, and no secret.
+/// Fails with that code, and says so in one line that has all of `words`, and no secret.
 #[track_caller]
 fn check_failure(output: &std::process::Output, code: i32, words: &[&str]) {
-    let told = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{told}");
+    let stderr = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
     for word in words {
-        assert!(errors[0].contains(word), "no {word:?} in {told}");
+        assert!(errors[0].contains(word), "no {word:?} in {stderr}");
     }
-    assert!(!told.contains("hush") && !told.contains("panicked"), "{told}");
+    assert!(!stderr.contains("hush") && !stderr.contains("panicked"), "{stderr}");
 }
 
 #[tokio::test]
@@ -76,8 +76,8 @@ async fn a_failed_run_is_6_at_the_terminal() {
     cloud.feed_run("r1", "failed", Some("no such table: raw")).await;
     let output = run(&["mirror"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await;
     assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
-    let told = stdout(&output);
-    assert!(told.contains("✗ a") && told.contains("no such table: raw") && told.contains("- b"), "{told}");
+    let stdout = stdout(&output);
+    assert!(stdout.contains("✗ a") && stdout.contains("no such table: raw") && stdout.contains("- b"), "{stdout}");
 }
 
 #[tokio::test]

@@ -1,29 +1,18 @@
-//! What goes over the channel to Dagster: to stdout, as our own Python side asks for it, or to a file, as Dagster's does.
+//! What goes over the channel to Dagster: to stdout, as our own Python side opens it.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
 
 use crate::cloud::Cloud;
-use crate::process::{command, run, stderr, stdout};
+use crate::process::{run, stderr, stdout};
 
 fn packed(parameters: &Value) -> String {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(parameters.to_string().as_bytes()).unwrap();
     STANDARD.encode(encoder.finish().unwrap())
-}
-
-/// A channel as Dagster opens it: the file of messages, and the two variables.
-fn channel(folder: &Path) -> (PathBuf, [(&'static str, String); 2]) {
-    let messages = folder.join("messages");
-    std::fs::write(&messages, "").unwrap();
-    (messages.clone(), variables(&json!({"path": messages})))
 }
 
 fn variables(parameters: &Value) -> [(&'static str, String); 2] {
@@ -44,10 +33,6 @@ async fn launch(cloud: &Cloud, arguments: &[&str]) -> (Vec<Value>, Option<i32>) 
     let output = run(arguments, &environment).await;
     assert_eq!(stderr(&output), "");
     (parsed(&stdout(&output)), output.status.code())
-}
-
-fn read(messages: &Path) -> Vec<Value> {
-    parsed(&std::fs::read_to_string(messages).unwrap())
 }
 
 fn parsed(text: &str) -> Vec<Value> {
@@ -77,7 +62,7 @@ fn words(messages: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_run_is_told_in_pieces_and_closed_once() {
+async fn a_run_is_reported_task_by_task_and_closed_once() {
     let cloud = Cloud::start().await;
     cloud.feed_environment().await;
     cloud.feed_run("r1", "success", None).await;
@@ -97,7 +82,7 @@ async fn a_run_is_told_in_pieces_and_closed_once() {
     assert_eq!((words(&messages), code), (expected.map(str::to_owned).to_vec(), Some(0)));
     assert_eq!(
         messages[8]["params"]["payload"]["messages"], 7,
-        "how many there were between `opened` and the last word"
+        "how many there were between `opened` and the last one"
     );
     let metadata = &messages[5]["params"]["metadata"];
     assert_eq!(metadata["Tobiko Cloud Run Id"], json!({"raw_value": "r1", "type": "text"}));
@@ -112,15 +97,15 @@ async fn a_failed_run_exits_0_since_python_raises_it() {
     cloud.feed_run("r1", "failed", Some(&format!("no such table: {}", "é".repeat(500_000)))).await;
     let (messages, code) = launch(&cloud, &["mirror"]).await;
     assert_eq!(code, Some(0));
-    let told = words(&messages);
-    assert!(told.contains(&"task a=failure".to_owned()) && told.contains(&"task b=skipped".to_owned()), "{told:?}");
-    assert!(told.contains(&"done=failure".to_owned()) && !told.contains(&"materialization a".to_owned()), "{told:?}");
+    let sent = words(&messages);
+    assert!(sent.contains(&"task a=failure".to_owned()) && sent.contains(&"task b=skipped".to_owned()), "{sent:?}");
+    assert!(sent.contains(&"done=failure".to_owned()) && !sent.contains(&"materialization a".to_owned()), "{sent:?}");
     let check = messages.iter().find(|message| message["method"] == "report_asset_check").unwrap();
     assert_eq!((&check["params"]["passed"], &check["params"]["severity"]), (&json!(false), &json!("ERROR")));
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_is_given_up_with_a_reason() {
+async fn what_cannot_be_reported_is_given_up_with_a_reason() {
     let cloud = Cloud::start().await;
     let (messages, code) = launch(&cloud, &["mirror", "--run-id", "gone"]).await;
     assert_eq!((words(&messages).join(" "), code), ("opened done=gave_up closed".to_owned(), Some(0)));
@@ -128,75 +113,7 @@ async fn what_cannot_be_told_is_given_up_with_a_reason() {
 }
 
 #[tokio::test]
-async fn it_ends_when_its_launcher_lets_go_of_stdin() {
-    let folder = tempfile::tempdir().unwrap();
-    let (messages, [context, parameters]) = channel(folder.path());
-    let environment =
-        [("TOBIKO_FACADE_STDIN_IS_HELD", "1"), (context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
-    let arguments = ["tell-test-messages", "--count", "100", "--pause-ms", "600000"];
-    let mut process = command(&arguments, &environment).stdin(Stdio::piped()).spawn().unwrap();
-    let held = process.stdin.take();
-    assert!(tokio::time::timeout(Duration::from_millis(500), process.wait()).await.is_err(), "it did not wait");
-    drop(held);
-    let status = tokio::time::timeout(Duration::from_secs(5), process.wait()).await.expect("it did not end");
-    assert_eq!(status.unwrap().code(), Some(0));
-    assert_eq!(words(&read(&messages)).join(" "), "opened task_started 0 done=gave_up closed");
-}
-
-#[tokio::test]
-async fn it_ends_with_an_error_when_nobody_reads_any_more() {
-    let [context, parameters] = variables(&json!({"stdio": "stdout"}));
-    let environment = [(context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
-    let mut process = command(&["tell-test-messages", "--count", "1000000"], &environment)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut reader = process.stdout.take().unwrap();
-    let mut beginning = [0; 1000];
-    reader.read_exact(&mut beginning).await.unwrap();
-    drop(reader);
-    let ended = tokio::time::timeout(Duration::from_secs(5), process.wait_with_output());
-    let output = ended.await.expect("it did not end").unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("error: cannot write to the channel to Dagster: "), "{}", stderr(&output));
-    assert!(stderr(&output).contains("Broken pipe") && !stderr(&output).contains("panicked"), "{}", stderr(&output));
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_file_that_may_not_grow_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let (messages, [context, parameters]) = channel(folder.path());
-    let command = r#"trap '' XFSZ; ulimit -f 8; exec "$0" tell-test-messages --count 1000"#;
-    let output = tokio::process::Command::new("sh")
-        .args(["-c", command, env!("CARGO_BIN_EXE_tobiko-facade")])
-        .envs([context, parameters])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("error: cannot write to the channel to Dagster: "), "{}", stderr(&output));
-    assert!(std::fs::metadata(&messages).unwrap().len() > 1_000);
-}
-
-#[tokio::test]
-async fn test_messages_come_numbered_and_within_their_sizes() {
-    let folder = tempfile::tempdir().unwrap();
-    let (messages, [context, parameters]) = channel(folder.path());
-    let environment = [(context.0, context.1.as_str()), (parameters.0, parameters.1.as_str())];
-    let arguments = ["tell-test-messages", "--count", "1000", "--burst", "100"];
-    assert_eq!(stderr(&run(&arguments, &environment).await), "");
-    let told = words(&read(&messages));
-    assert_eq!(told.len(), 1_003);
-    assert!((0..1_000).all(|n| told[n + 1] == format!("task_started {n}")));
-    let longest = std::fs::read_to_string(&messages).unwrap().lines().map(str::len).max().unwrap();
-    assert!((14_000..=15 * 1024).contains(&longest), "{longest}");
-}
-
-#[tokio::test]
-async fn one_node_tells_its_own_truth_only() {
+async fn a_mirror_of_one_node_reports_that_node_only() {
     let cloud = Cloud::start().await;
     cloud.feed_environment().await;
     cloud.feed_run("r1", "failed", Some("broken")).await;
@@ -205,7 +122,7 @@ async fn one_node_tells_its_own_truth_only() {
 }
 
 #[tokio::test]
-async fn sync_tells_the_newest_good_state_and_the_newest_checks() {
+async fn sync_reports_the_newest_good_state_and_the_newest_checks() {
     let cloud = Cloud::start().await;
     cloud.feed_environment().await;
     cloud.feed_run_at("r1", 1).await;
