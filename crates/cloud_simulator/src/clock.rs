@@ -7,11 +7,11 @@ use tokio::sync::Notify;
 
 use jiff::Timestamp;
 
-/// Longest wait without a look at the clock.
+/// Longest wait without reading the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Clock {
-    /// When the scenario began, as the events tell it.
+    /// When the scenario began, by the time that events carry.
     began: Timestamp,
     state: Mutex<State>,
     changed: Notify,
@@ -73,8 +73,8 @@ impl Clock {
         }
     }
 
-    fn locked<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn locked<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
+        read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

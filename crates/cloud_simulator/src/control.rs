@@ -1,4 +1,4 @@
-//! The control endpoint: starts runs and faults at will, and tells what the truth is. On a listener of its own, which
+//! The control API: starts runs and faults at will, and reports the truth. On a listener of its own, which
 //! no fault touches and which is on this machine only.
 
 use std::sync::Arc;
@@ -99,8 +99,11 @@ async fn environments(State(simulation): State<Arc<Simulation>>, body: Bytes) ->
 
 async fn runs(State(simulation): State<Arc<Simulation>>, body: Bytes) -> Answer {
     let now_s = simulation.clock.now_s();
-    let runs = described::<Run>(&body)?.into_iter();
-    let run_ids: Vec<String> = runs.map(|run| simulation.player.add_run(run, now_s)).collect();
+    let runs = described::<Run>(&body)?;
+    if let Some(reason) = runs.iter().find_map(|run| simulation.player.unknown_name(run)) {
+        return Err(ControlError::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
+    }
+    let run_ids: Vec<String> = runs.into_iter().map(|run| simulation.player.add_run(run, now_s)).collect();
     Ok(Json(json!({"run_ids": run_ids})))
 }
 

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use url::form_urlencoded::{Serializer, parse};
 
 use crate::Simulation;
-use crate::faults::{Act, Answer, Body, Since, Verdict};
+use crate::faults::{Act, Answer, Body, Effect, Since};
 use crate::listener::Peer;
-use crate::mutations::{alter, with_odd_statuses};
+use crate::mutations::{mutate, with_odd_statuses};
 
-/// Into so many pieces a slow body is cut.
-const PIECES: usize = 10;
+/// How many chunks a slow body is sent in.
+const CHUNKS: usize = 10;
 
 /// After the first half of a body, so that it is on its way before the connection breaks off.
 const BEFORE_THE_CUT: Duration = Duration::from_millis(30);
@@ -36,20 +36,20 @@ pub(crate) async fn apply_faults(
 ) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     simulation.count(&method, &uri);
-    let verdict = simulation.faults.meet(&method, &uri, simulation.clock.now_s());
-    if verdict != Verdict::default() {
-        tracing::debug!("{method} {} meets {verdict:?}", uri.path());
+    let effect = simulation.faults.apply_to(&method, &uri, simulation.clock.now_s());
+    if effect != Effect::default() {
+        tracing::debug!("{method} {} gets {effect:?}", uri.path());
     }
-    let (alterations, since) = (verdict.alterations, verdict.since);
+    let (mutations, since) = (effect.mutations, effect.since);
     let true_answer = async |is_whole: bool| {
         let mut request = request;
         let is_api = uri.path().starts_with("/api/");
-        let is_changed = is_api && (!alterations.is_empty() || since.is_some() || simulation.player.has_odd_statuses());
+        let is_changed = is_api && (!mutations.is_empty() || since.is_some() || simulation.player.has_odd_statuses());
         if is_changed || is_whole {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let (to, after) = rewritten(&uri, since);
-        *request.uri_mut() = if verdict.no_default_limit { without_default_limit(&to) } else { to };
+        *request.uri_mut() = if effect.no_default_limit { without_default_limit(&to) } else { to };
         let response = next.run(request).await;
         if !is_changed {
             return response;
@@ -59,11 +59,11 @@ pub(crate) async fn apply_faults(
                 after.cut(answer);
             }
             with_odd_statuses(answer, |id| simulation.player.odd_status(id));
-            alter(answer, &alterations);
+            mutate(answer, &mutations);
         })
         .await
     };
-    match verdict.act {
+    match effect.act {
         None | Some(Act::Alter(_) | Act::SinceRunId(_) | Act::NoDefaultLimit | Act::Refuse) => true_answer(false).await,
         Some(Act::Answer(answer)) => other(&answer),
         Some(Act::Drop) => broken(&peer, false),
@@ -125,28 +125,28 @@ async fn cut(response: Response) -> Response {
     let (mut parts, bytes) = whole(response).await;
     parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
     let half = bytes.slice(..bytes.len() / 2);
-    let pieces = stream::unfold(Some(half), |half| async move {
+    let chunks = stream::unfold(Some(half), |half| async move {
         if let Some(half) = half {
             return Some((Ok(half), None));
         }
         tokio::time::sleep(BEFORE_THE_CUT).await;
         Some((Err(io::Error::from(io::ErrorKind::ConnectionAborted)), None))
     });
-    Response::from_parts(parts, HttpBody::from_stream(pieces))
+    Response::from_parts(parts, HttpBody::from_stream(chunks))
 }
 
 async fn slow_body(response: Response, seconds: f64) -> Response {
     let (parts, bytes) = whole(response).await;
-    let size = bytes.len().div_ceil(PIECES).max(1);
-    let pieces = stream::unfold(bytes, move |mut rest| async move {
+    let size = bytes.len().div_ceil(CHUNKS).max(1);
+    let chunks = stream::unfold(bytes, move |mut rest| async move {
         if rest.is_empty() {
             return None;
         }
-        sleep(seconds / PIECES as f64).await;
-        let piece = rest.split_to(size.min(rest.len()));
-        Some((Ok::<_, io::Error>(piece), rest))
+        sleep(seconds / CHUNKS as f64).await;
+        let chunk = rest.split_to(size.min(rest.len()));
+        Some((Ok::<_, io::Error>(chunk), rest))
     });
-    Response::from_parts(parts, HttpBody::from_stream(pieces))
+    Response::from_parts(parts, HttpBody::from_stream(chunks))
 }
 
 /// The response with `change` done to its JSON.
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_default_limit_all_is_asked_for() {
+    fn without_a_default_limit_all_is_requested() {
         let check = |uri: &'static str, expected: &str| {
             assert_eq!(without_default_limit(&Uri::from_static(uri)).to_string(), expected);
         };

@@ -1,4 +1,4 @@
-//! What goes wrong: rules, and which of them a request meets. What they then do to it is `misbehave`'s business.
+//! What goes wrong: rules, and which of them apply to a request. `fault_middleware` then carries them out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use url::Url;
 use crate::names::matches;
 use crate::rng::draw;
 
-/// A fault, and the requests that meet it.
+/// A fault, and the requests that get it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
@@ -26,7 +26,7 @@ pub(crate) struct Rule {
     /// So many requests go well first.
     #[serde(default)]
     pub skip: u64,
-    /// So many requests meet it at most.
+    /// So many requests get it at most.
     pub count: Option<u64>,
     /// How probable it is for each request.
     pub chance: Option<f64>,
@@ -58,7 +58,7 @@ pub(crate) enum Act {
     /// A call without a limit gets all records; else no more than the documented 100.
     NoDefaultLimit,
     /// The true answer, changed.
-    Alter(Vec<Alteration>),
+    Alter(Vec<Mutation>),
     /// Nobody listens, whatever the path; connections that are open are reset.
     Refuse,
 }
@@ -100,7 +100,7 @@ pub(crate) enum Since {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Alteration {
+pub(crate) enum Mutation {
     NullExecutionTime,
     TimesWithoutZone,
     NoOptionalFields,
@@ -129,15 +129,15 @@ struct Counted {
 pub(crate) struct Shown {
     id: u64,
     rule: Rule,
-    /// Requests that it was for; how many met with the fault.
+    /// Requests that the rule matched; how many got the fault.
     met: u64,
     done: u64,
 }
 
-/// What a request meets.
+/// What happens to a request.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Verdict {
-    pub alterations: Vec<Alteration>,
+pub(crate) struct Effect {
+    pub mutations: Vec<Mutation>,
     pub since: Option<Since>,
     pub no_default_limit: bool,
     /// What else; at most one thing.
@@ -180,9 +180,9 @@ impl Faults {
         self.locked().iter().any(|counted| counted.rule.act == Act::Refuse && counted.rule.is_on(now_s))
     }
 
-    /// What this request meets. The first rule of those that exclude one another counts.
-    pub fn meet(&self, method: &Method, uri: &Uri, now_s: f64) -> Verdict {
-        let mut verdict = Verdict::default();
+    /// What happens to this request. Of rules that exclude one another the first applies.
+    pub fn apply_to(&self, method: &Method, uri: &Uri, now_s: f64) -> Effect {
+        let mut verdict = Effect::default();
         for counted in self.locked().iter_mut().filter(|counted| counted.rule.is_for(method, uri, now_s)) {
             let Counted { id, rule, met, done } = counted;
             let takes = match &rule.act {
@@ -203,7 +203,7 @@ impl Faults {
             }
             *done += 1;
             match &rule.act {
-                Act::Alter(alterations) => verdict.alterations.extend(alterations),
+                Act::Alter(mutations) => verdict.mutations.extend(mutations),
                 Act::SinceRunId(since) => verdict.since = Some(*since),
                 Act::NoDefaultLimit => verdict.no_default_limit = true,
                 act => verdict.act = Some(act.clone()),
@@ -266,14 +266,14 @@ mod tests {
         faults
     }
 
-    fn meets(faults: &Faults, uri: &str, now_s: f64) -> bool {
-        faults.meet(&Method::GET, &Uri::try_from(uri).expect("a URI"), now_s) != Verdict::default()
+    fn gets_a_fault(faults: &Faults, uri: &str, now_s: f64) -> bool {
+        faults.apply_to(&Method::GET, &Uri::try_from(uri).expect("a URI"), now_s) != Effect::default()
     }
 
     #[test]
     fn a_rule_is_for_some_requests() {
         let check = |rule: &str, uri: &str, now_s: f64, expected: bool| {
-            assert_eq!(meets(&faults(&format!("[{rule}]")), uri, now_s), expected, "{rule} {uri} {now_s}");
+            assert_eq!(gets_a_fault(&faults(&format!("[{rule}]")), uri, now_s), expected, "{rule} {uri} {now_s}");
         };
         check("{do: drop}", "/api/v1/runs?x=1", 0.0, true);
         check("{do: drop}", "/auth/token", 0.0, false);
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn some_go_well_and_then_so_many_do_not() {
         let faults = faults("[{do: cut, skip: 1, count: 2}]");
-        let met: Vec<bool> = (0..5).map(|_| meets(&faults, "/api/v1/runs", 0.0)).collect();
+        let met: Vec<bool> = (0..5).map(|_| gets_a_fault(&faults, "/api/v1/runs", 0.0)).collect();
         assert_eq!(met, [false, true, true, false, false]);
         assert!(faults.remove(Some(1)) && !faults.remove(None));
     }
@@ -303,20 +303,20 @@ mod tests {
     #[test]
     fn chance_has_its_way_about_as_often_as_said() {
         let faults = faults("[{do: reset, chance: 0.3}]");
-        let met = (0..1000).filter(|_| meets(&faults, "/api/v1/runs", 0.0)).count();
+        let met = (0..1000).filter(|_| gets_a_fault(&faults, "/api/v1/runs", 0.0)).count();
         assert!((240..360).contains(&met), "{met}");
     }
 
     #[test]
-    fn alterations_add_up_and_of_the_rest_the_first_counts() {
+    fn mutations_add_up_and_of_the_rest_the_first_counts() {
         let faults = faults(
             "[{do: {alter: [unknown_fields]}}, {do: drop, count: 1}, {do: {answer: {status: 500}}},
               {do: {alter: [bare_object, null_execution_time]}}, {do: {since_run_id: ignored}}]",
         );
         let uri = Uri::from_static("/api/v1/runs?since_run_id=r1");
-        let first = faults.meet(&Method::GET, &uri, 0.0);
-        assert_eq!((first.alterations.len(), first.since, first.act), (3, Some(Since::Ignored), Some(Act::Drop)));
-        let second = faults.meet(&Method::GET, &uri, 0.0).act;
+        let first = faults.apply_to(&Method::GET, &uri, 0.0);
+        assert_eq!((first.mutations.len(), first.since, first.act), (3, Some(Since::Ignored), Some(Act::Drop)));
+        let second = faults.apply_to(&Method::GET, &uri, 0.0).act;
         assert!(matches!(second, Some(Act::Answer(Answer { status: 500, body: Body::Detail, .. }))), "{second:?}");
     }
 

@@ -1,4 +1,4 @@
-//! What a scenario says, as it stands in its file and comes to the control endpoint. `docs/scenarios.md` explains it.
+//! What a scenario contains, in its file and in requests to the control API. `docs/scenarios.md` explains it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,16 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::faults::Rule;
+use crate::unknown_names;
 use local_cloud::SourceType;
 
 pub(crate) const DEFAULT_ENVIRONMENT: &str = "prod";
 
-/// A cloud that behaves as it is told.
+/// A cloud that behaves as its file says.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
-    /// From which everything is drawn that is left to chance.
+    /// Everything left to chance is drawn from it.
     pub(crate) seed: u64,
     pub(crate) environments: Vec<Environment>,
     pub(crate) runs: Vec<Run>,
@@ -30,7 +31,7 @@ pub struct Scenario {
 pub(crate) struct Environment {
     #[serde(default = "default_environment")]
     pub name: String,
-    /// Left out: since long before.
+    /// Left out: since before the first run.
     pub at_s: Option<f64>,
     #[serde(default)]
     pub nodes: Vec<Node>,
@@ -78,8 +79,14 @@ pub(crate) struct Run {
     pub id: Option<String>,
     #[serde(default = "default_environment")]
     pub environment: String,
+    /// A plan evaluates as a run does; its evaluations carry a `plan_id`.
+    #[serde(default)]
+    pub kind: Kind,
     #[serde(default)]
     pub start_s: f64,
+    /// How many seconds after each event the cloud gets to know it: its recorder was offline.
+    #[serde(default)]
+    pub late_s: f64,
     pub repeat_s: Option<f64>,
     /// How often it is repeated at most, the first time counted.
     pub times: Option<u32>,
@@ -91,6 +98,9 @@ pub(crate) struct Run {
     /// Whether evaluations show as `scheduled` from the beginning.
     #[serde(default)]
     pub announced: bool,
+    /// Whether the run says at its start which nodes it intends to evaluate.
+    #[serde(default)]
+    pub due: bool,
     /// By node name, quotes left out or not; `*` stands for anything.
     #[serde(default)]
     pub nodes: BTreeMap<String, Outcome>,
@@ -101,10 +111,37 @@ pub(crate) struct Run {
     pub ends: End,
 }
 
-/// What becomes of a node in a run: a status as a word, or more than that.
+/// What evaluates nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    #[default]
+    Run,
+    Plan,
+}
+
+impl Kind {
+    /// The field of an event that names its run or plan.
+    pub fn id_field(self) -> &'static str {
+        match self {
+            Self::Run => "run_id",
+            Self::Plan => "plan_id",
+        }
+    }
+
+    /// The type of an event, such as `run_started`.
+    pub fn event(self, what: &str) -> String {
+        match self {
+            Self::Run => format!("run_{what}"),
+            Self::Plan => format!("plan_{what}"),
+        }
+    }
+}
+
+/// A node's outcome in a run: a status alone, or more than that.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Outcome {
-    /// One of the API's; `none`: not evaluated; `open`: never ended; anything else: a status that nobody knows.
+    /// One of the API's; `none`: not evaluated; `open`: never ended; anything else: an unknown status.
     pub status: String,
     /// `Some(None)`: explicitly without.
     pub message: Option<Option<String>>,
@@ -112,7 +149,7 @@ pub(crate) struct Outcome {
     pub task_s: Option<Span>,
     /// From the start of the run; else when its parents are done and a lane is free.
     pub start_s: Option<f64>,
-    /// With a status that nobody knows: it never ends.
+    /// With an unknown status: it never ends.
     pub open: bool,
     pub batches: Vec<Outcome>,
     pub audits: BTreeMap<String, Audited>,
@@ -178,7 +215,7 @@ pub(crate) struct EndAs {
     pub message: Option<Option<String>>,
 }
 
-/// A run that the cloud does not know any more from `at_s` on.
+/// A run that the cloud no longer has from `at_s` on.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Forget {
@@ -237,7 +274,13 @@ impl Scenario {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let value: Value = serde_norway::from_str(text).map_err(|error| error.to_string())?;
         let scenario: Self = from_value(value)?;
-        scenario.faults.iter().find_map(Rule::wrong).map_or(Ok(scenario), Err)
+        if let Some(reason) = scenario.faults.iter().find_map(Rule::wrong) {
+            return Err(reason);
+        }
+        match unknown_names::first(&scenario) {
+            Some(unknown) => Err(unknown.in_file(text)),
+            None => Ok(scenario),
+        }
     }
 }
 
@@ -293,14 +336,14 @@ impl<'de> Deserialize<'de> for Outcome {
 impl<'de> Deserialize<'de> for End {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
-            Value::String(word) if word == "never" => Ok(Self::Never),
+            Value::String(status) if status == "never" => Ok(Self::Never),
             Value::String(status) => Ok(Self::As(EndAs { at_s: None, status: Some(status), message: None })),
             other => serde_json::from_value(other).map(Self::As).map_err(D::Error::custom),
         }
     }
 }
 
-/// Tells a null from a field that is not there.
+/// Distinguishes a null from a field that is missing.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(deserializer).map(Some)
 }

@@ -11,7 +11,8 @@ mod names; // node names and patterns
 mod outcomes; // a node's outcome in a run
 mod project; // an environment's nodes
 mod rng; // numbers from the seed
-mod timeline; // a run's events, each at its second
+mod timeline;
+mod unknown_names; // names that the scenario does not have // a run's events, each at its second
 
 mod player; // reports them
 

@@ -13,8 +13,8 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How often the listener asks whether it should be there.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the listener checks whether it should be there.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Breaks one connection.
 #[derive(Debug, Default)]
@@ -96,16 +96,16 @@ impl<F: Fn() -> bool + Send + 'static> Listener for FaultyListener<F> {
         loop {
             if (self.is_shut)() {
                 self.shut();
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(CHECK_INTERVAL).await;
                 continue;
             }
             let Some(listener) = &self.listener else {
                 // Somebody may have taken the port meanwhile: then again a moment later.
                 self.listener = TcpListener::bind(self.address).await.ok();
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(CHECK_INTERVAL).await;
                 continue;
             };
-            match tokio::time::timeout(LOOK, listener.accept()).await {
+            match tokio::time::timeout(CHECK_INTERVAL, listener.accept()).await {
                 Ok(Ok((stream, from))) => {
                     let breaker = Arc::new(Breaker::default());
                     self.connections.retain(|weak| weak.strong_count() > 0);
@@ -114,7 +114,7 @@ impl<F: Fn() -> bool + Send + 'static> Listener for FaultyListener<F> {
                 }
                 Ok(Err(error)) => {
                     tracing::debug!("a connection could not be accepted: {error}");
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(CHECK_INTERVAL).await;
                 }
                 Err(_) => {}
             }

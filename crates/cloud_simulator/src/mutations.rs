@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::faults::Alteration;
+use crate::faults::Mutation;
 
 /// Fields that an answer may lack.
 const OPTIONAL: [&str; 8] =
@@ -11,12 +11,12 @@ const OPTIONAL: [&str; 8] =
 /// Fields that hold times.
 const TIMES: [&str; 5] = ["start_at", "end_at", "execution_time", "interval_start", "interval_end"];
 
-pub(crate) fn alter(answer: &mut Value, alterations: &[Alteration]) {
-    for alteration in alterations {
-        match (alteration, &mut *answer) {
-            (Alteration::BareObject, Value::Array(list)) if list.len() == 1 => *answer = list.remove(0),
-            (Alteration::BareObject, _) => {}
-            (alteration, answer) => each_object(answer, &|object| change(object, *alteration)),
+pub(crate) fn mutate(answer: &mut Value, mutations: &[Mutation]) {
+    for mutation in mutations {
+        match (mutation, &mut *answer) {
+            (Mutation::BareObject, Value::Array(list)) if list.len() == 1 => *answer = list.remove(0),
+            (Mutation::BareObject, _) => {}
+            (mutation, answer) => each_object(answer, &|object| change(object, *mutation)),
         }
     }
 }
@@ -31,28 +31,28 @@ pub(crate) fn with_odd_statuses(answer: &mut Value, odd_status: impl Fn(&str) ->
     });
 }
 
-fn change(object: &mut Map<String, Value>, alteration: Alteration) {
-    match alteration {
-        Alteration::NullExecutionTime => {
+fn change(object: &mut Map<String, Value>, mutation: Mutation) {
+    match mutation {
+        Mutation::NullExecutionTime => {
             object.entry("execution_time").and_modify(|time| *time = Value::Null);
         }
-        Alteration::TimesWithoutZone => {
+        Mutation::TimesWithoutZone => {
             for name in TIMES {
                 if let Some(Value::String(time)) = object.get_mut(name) {
                     *time = time.trim_end_matches('Z').to_owned();
                 }
             }
         }
-        Alteration::NoOptionalFields => OPTIONAL.iter().for_each(|name| drop(object.remove(*name))),
-        Alteration::NullOptionalFields => {
+        Mutation::NoOptionalFields => OPTIONAL.iter().for_each(|name| drop(object.remove(*name))),
+        Mutation::NullOptionalFields => {
             for name in OPTIONAL {
                 object.entry(name).and_modify(|value| *value = Value::Null);
             }
         }
-        Alteration::UnknownFields => {
+        Mutation::UnknownFields => {
             object.insert("some_new_field".to_owned(), serde_json::json!({"of": ["another", 1, null]}));
         }
-        Alteration::BareObject => {}
+        Mutation::BareObject => {}
     }
 }
 
@@ -76,36 +76,36 @@ mod tests {
 
     #[test]
     fn answers_are_changed_through_and_through() {
-        let check = |alteration: Alteration, expected: Value| {
+        let check = |mutation: Mutation, expected: Value| {
             let mut answer = json!([{"evaluation_id": "e", "status": "success", "end_at": "2024-05-01T02:00:00Z",
                                      "log": "x", "audits": [{"execution_time": "2024-05-01T02:00:00Z", "log": null}]}]);
-            alter(&mut answer, &[alteration]);
-            assert_eq!(answer, expected, "{alteration:?}");
+            mutate(&mut answer, &[mutation]);
+            assert_eq!(answer, expected, "{mutation:?}");
         };
         let end = "2024-05-01T02:00:00Z";
         check(
-            Alteration::NullExecutionTime,
+            Mutation::NullExecutionTime,
             json!([{"evaluation_id": "e", "status": "success", "end_at": end, "log": "x",
                     "audits": [{"execution_time": null, "log": null}]}]),
         );
         check(
-            Alteration::TimesWithoutZone,
+            Mutation::TimesWithoutZone,
             json!([{"evaluation_id": "e", "status": "success", "end_at": "2024-05-01T02:00:00", "log": "x",
                     "audits": [{"execution_time": "2024-05-01T02:00:00", "log": null}]}]),
         );
-        check(Alteration::NoOptionalFields, json!([{"evaluation_id": "e", "status": "success", "end_at": end}]));
+        check(Mutation::NoOptionalFields, json!([{"evaluation_id": "e", "status": "success", "end_at": end}]));
         check(
-            Alteration::NullOptionalFields,
+            Mutation::NullOptionalFields,
             json!([{"evaluation_id": "e", "status": "success", "end_at": end, "log": null, "audits": null}]),
         );
         check(
-            Alteration::UnknownFields,
+            Mutation::UnknownFields,
             json!([{"evaluation_id": "e", "status": "success", "end_at": end, "log": "x",
                     "audits": [{"execution_time": end, "log": null, "some_new_field": {"of": ["another", 1, null]}}],
                     "some_new_field": {"of": ["another", 1, null]}}]),
         );
         check(
-            Alteration::BareObject,
+            Mutation::BareObject,
             json!({"evaluation_id": "e", "status": "success", "end_at": end, "log": "x",
                    "audits": [{"execution_time": end, "log": null}]}),
         );

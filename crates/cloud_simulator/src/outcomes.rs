@@ -5,7 +5,7 @@ use crate::names::{matches, unquoted};
 use crate::rng::draw;
 use local_cloud::SourceType;
 
-/// Words among the chances that are about a node's audits, not about itself.
+/// Keys of the chances that are about a node's audits, not about itself.
 const AUDIT_FAILED: &str = "audit_failed";
 const AUDIT_BLOCKS: &str = "audit_blocks";
 
@@ -30,9 +30,9 @@ impl<'a> Outcomes<'a> {
         let mut left = draw(self.seed, &["outcome", self.run_id, &node.name]);
         let mut outcome = Outcome::of("success");
         let chances = self.run.chances.iter();
-        for (word, chance) in chances.filter(|(word, _)| ![AUDIT_FAILED, AUDIT_BLOCKS].contains(&word.as_str())) {
+        for (status, chance) in chances.filter(|(status, _)| ![AUDIT_FAILED, AUDIT_BLOCKS].contains(&status.as_str())) {
             if left < *chance {
-                outcome.status.clone_from(word);
+                outcome.status.clone_from(status);
                 break;
             }
             left -= chance;
@@ -59,8 +59,8 @@ impl<'a> Outcomes<'a> {
         exact.or_else(fits).map(|(_, outcome)| outcome)
     }
 
-    fn chance(&self, word: &str) -> f64 {
-        self.run.chances.get(word).copied().unwrap_or_default()
+    fn chance(&self, key: &str) -> f64 {
+        self.run.chances.get(key).copied().unwrap_or_default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Plays the scenario: each event goes, at its time, the way of a recorder's events into the database.
+//! Plays the scenario: each event is ingested at its time, as a recorder's events are.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,33 +9,38 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::file::{DEFAULT_ENVIRONMENT, Environment, Forget, Node, Run, Scenario};
+use crate::file::{DEFAULT_ENVIRONMENT, Environment, Forget, Kind, Node, Run, Scenario};
 use crate::project;
 use crate::timeline::timeline;
+use crate::unknown_names;
 
-/// An environment without a time has been there for so long.
-const LONG_AGO_S: f64 = -24.0 * 3600.0;
+/// An environment without a time is older by this than whatever has one.
+const DAY_S: f64 = 24.0 * 3600.0;
 
-/// How often it is told at least that the runs which go on are alive.
+/// How often runs in progress send a heartbeat, at least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Player {
     cloud: LocalCloud,
     clock: Arc<Clock>,
     seed: u64,
+    /// Since when environments without a time have been there.
+    long_ago_s: f64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What is to be done, by microseconds of the scenario and, at the same time, in the order in which it was asked for.
+    /// What is to be done, by microseconds of the scenario and, at the same time, in the order in which it was added.
     due: BTreeMap<(i64, u64), Act>,
-    asked: u64,
+    added: u64,
     runs: u64,
     nodes: HashMap<String, Vec<Node>>,
-    /// How many acts are taken from above and not in the database yet.
-    being_told: usize,
-    going_on: HashSet<String>,
+    /// All that were ever added.
+    environments: Vec<Environment>,
+    /// How many acts were taken from above and are not in the database yet.
+    being_ingested: usize,
+    in_progress: HashSet<(Kind, String)>,
     odd_statuses: HashMap<String, String>,
 }
 
@@ -43,14 +48,15 @@ enum Act {
     Environment(Environment),
     /// A run, and how often it was started before.
     Start(Run, u32),
-    /// An event of a run.
-    Tell(String, Value),
+    /// An event of a run or plan, by its id.
+    Report(String, Value),
     Forget(String),
 }
 
 impl Player {
     pub fn new(cloud: LocalCloud, clock: Arc<Clock>, scenario: &Scenario) -> Self {
-        let player = Self { cloud, clock, seed: scenario.seed, state: Mutex::default() };
+        let long_ago_s = earliest_s(scenario) - DAY_S;
+        let player = Self { cloud, clock, seed: scenario.seed, long_ago_s, state: Mutex::default() };
         for environment in &scenario.environments {
             player.add_environment(environment.clone(), 0.0);
         }
@@ -65,8 +71,14 @@ impl Player {
 
     /// `from_s` is the time from which the description counts.
     pub fn add_environment(&self, environment: Environment, from_s: f64) {
-        let at_s = environment.at_s.map_or(LONG_AGO_S, |at_s| from_s + at_s);
+        self.locked().environments.push(environment.clone());
+        let at_s = environment.at_s.map_or(self.long_ago_s, |at_s| from_s + at_s);
         self.add(at_s, Act::Environment(environment));
+    }
+
+    /// Why the run cannot be added: it refers to an environment or a node that there is not.
+    pub fn unknown_name(&self, run: &Run) -> Option<String> {
+        unknown_names::of_run(run, &self.locked().environments)
     }
 
     /// The name of the run, of its first time when it is repeated.
@@ -86,10 +98,10 @@ impl Player {
         self.drop_rest_of(run_id);
         let event = json!({"type": "run_ended", "run_id": run_id, "environment": DEFAULT_ENVIRONMENT,
                            "status": status, "error_message": message});
-        self.tell(self.clock.now_s(), run_id, event);
+        self.report(self.clock.now_s(), 0.0, run_id, event);
     }
 
-    /// The status that an evaluation or a run shows, if it is one that the database has no word for.
+    /// The status that an evaluation or a run shows, if the database does not have it.
     pub fn odd_status(&self, id: &str) -> Option<String> {
         self.locked().odd_statuses.get(id).cloned()
     }
@@ -103,27 +115,27 @@ impl Player {
         self.locked().due.len()
     }
 
-    /// How much of it should have been told by now.
+    /// How much of it should have been reported by now.
     pub fn due_now(&self) -> usize {
         let now = ((self.clock.now_s() * 1e6) as i64, u64::MAX);
         let state = self.locked();
-        state.due.range(..now).count() + state.being_told
+        state.due.range(..now).count() + state.being_ingested
     }
 
     /// Does what is due, again and again, until it is dropped.
     pub async fn play(&self) {
-        let mut heard = tokio::time::interval(HEARTBEAT);
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             while let Some(acts) = self.take_due() {
                 if let Err(error) = self.perform(acts).await {
                     tracing::error!("the scenario could not go on as written: failed to {error}");
                 }
-                self.locked().being_told = 0;
+                self.locked().being_ingested = 0;
             }
             let next_s = self.locked().due.keys().next().map_or(f64::MAX, |(micros, _)| *micros as f64 / 1e6);
             tokio::select! {
                 () = self.clock.wait_until(next_s) => {}
-                _ = heard.tick() => self.keep_alive().await,
+                _ = heartbeat.tick() => self.send_heartbeats().await,
             }
         }
     }
@@ -138,17 +150,18 @@ impl Player {
 
     fn add(&self, at_s: f64, act: Act) {
         let mut state = self.locked();
-        state.asked += 1;
-        let place = ((at_s * 1e6) as i64, state.asked);
+        state.added += 1;
+        let place = ((at_s * 1e6) as i64, state.added);
         state.due.insert(place, act);
         drop(state);
         self.clock.set(None, 0.0);
     }
 
-    fn tell(&self, at_s: f64, run_id: &str, mut event: Value) {
+    /// The cloud gets to know the event `late_s` after it happened.
+    fn report(&self, at_s: f64, late_s: f64, run_id: &str, mut event: Value) {
         event["id"] = Uuid::new_v4().to_string().into();
         event["at"] = self.clock.timestamp(at_s).to_string().into();
-        self.add(at_s, Act::Tell(run_id.to_owned(), event));
+        self.add(at_s + late_s, Act::Report(run_id.to_owned(), event));
     }
 
     /// What is due now, in order; `None`: nothing.
@@ -157,7 +170,7 @@ impl Player {
         let mut state = self.locked();
         let later = state.due.split_off(&now);
         let due = std::mem::replace(&mut state.due, later);
-        state.being_told = due.len();
+        state.being_ingested = due.len();
         let due: Vec<(f64, Act)> = due.into_iter().map(|((micros, _), act)| (micros as f64 / 1e6, act)).collect();
         (!due.is_empty()).then_some(due)
     }
@@ -175,9 +188,11 @@ impl Player {
                     self.locked().nodes.insert(environment.name, nodes);
                 }
                 Act::Start(run, before) => self.start(run, before, at_s),
-                Act::Tell(run_id, event) => {
-                    if event["type"] == "run_ended" {
-                        self.locked().going_on.remove(&run_id);
+                Act::Report(run_id, event) => {
+                    for kind in [Kind::Run, Kind::Plan] {
+                        if event["type"] == kind.event("ended") {
+                            self.locked().in_progress.remove(&(kind, run_id.clone()));
+                        }
                     }
                     lines += &format!("{event}\n");
                 }
@@ -200,11 +215,11 @@ impl Player {
         let timeline = timeline(self.seed, &run, &run_id, &nodes);
         {
             let mut state = self.locked();
-            state.going_on.insert(run_id.clone());
+            state.in_progress.insert((run.kind, run_id.clone()));
             state.odd_statuses.extend(timeline.odd_statuses);
         }
         for (after_s, event) in timeline.events {
-            self.tell(at_s + after_s, &run_id, event);
+            self.report(at_s + after_s, run.late_s, &run_id, event);
         }
         let goes_on = run.times.is_none_or(|times| before + 1 < times);
         if let (Some(repeat_s), true) = (run.repeat_s, goes_on) {
@@ -213,12 +228,14 @@ impl Player {
     }
 
     fn drop_rest_of(&self, run_id: &str) {
-        self.locked().due.retain(|_, act| !matches!(act, Act::Tell(of, _) if of == run_id));
+        self.locked().due.retain(|_, act| !matches!(act, Act::Report(of, _) if of == run_id));
     }
 
-    async fn keep_alive(&self) {
-        let going_on: Vec<String> = self.locked().going_on.iter().cloned().collect();
-        if let Err(error) = self.cloud.heartbeat(going_on).await {
+    async fn send_heartbeats(&self) {
+        let (runs, plans): (Vec<_>, Vec<_>) =
+            self.locked().in_progress.iter().cloned().partition(|(kind, _)| *kind == Kind::Run);
+        let ids = |of: Vec<(Kind, String)>| of.into_iter().map(|(_, id)| id).collect();
+        if let Err(error) = self.cloud.heartbeat(ids(runs), ids(plans)).await {
             tracing::error!("the runs of the scenario may count as dead: failed to {error}");
         }
     }
@@ -226,4 +243,11 @@ impl Player {
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When the first thing of the scenario that has a time happens; its start at the latest.
+fn earliest_s(scenario: &Scenario) -> f64 {
+    let runs = scenario.runs.iter().map(|run| run.start_s);
+    let environments = scenario.environments.iter().filter_map(|environment| environment.at_s);
+    runs.chain(environments).fold(0.0, f64::min)
 }

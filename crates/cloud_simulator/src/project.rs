@@ -13,7 +13,7 @@ pub(crate) fn nodes(environment: &Environment) -> Vec<Node> {
     environment.nodes.iter().cloned().chain(generated).collect()
 }
 
-/// The event with which a recorder would tell of it.
+/// The event in which a recorder reports it.
 pub(crate) fn event(environment: &str, nodes: &[Node], at: Timestamp) -> Value {
     let nodes: Vec<Value> = nodes
         .iter()

@@ -1,5 +1,4 @@
-//! What is left to chance is drawn from the seed and from what it is for: the same whatever came before, in whatever
-//! order it is asked for.
+//! What is left to chance is drawn from the seed and from what it is for: the same in whatever order things are drawn.
 
 /// A number from 0 up to, but without, 1.
 pub(crate) fn draw(seed: u64, of: &[&str]) -> f64 {

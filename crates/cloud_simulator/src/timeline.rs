@@ -1,4 +1,4 @@
-//! From the description of a run to what a recorder would tell of it, each event at its second. Pure.
+//! From the description of a run to the events that its recorder would send, each at its second. Pure.
 
 use std::collections::HashMap;
 
@@ -13,26 +13,38 @@ use local_cloud::{SourceType, Status};
 /// From the last end of a task to that of the run.
 const PAUSE_S: f64 = 0.05;
 
-/// A run, all told.
+/// All events of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     /// Seconds from the start of the run, and the event, which lacks its id and time.
     pub events: Vec<(f64, Value)>,
-    /// Statuses that the database has no word for, by the id of the evaluation or run.
+    /// Statuses that the database does not have, by the id of the evaluation or run.
     pub odd_statuses: Vec<(String, String)>,
 }
 
 /// What `run` does under the name `run_id`. `nodes` is the DAG.
 pub(crate) fn timeline(seed: u64, run: &Run, run_id: &str, nodes: &[Node]) -> Timeline {
-    let mut told = Telling { seed, run, run_id, timeline: Timeline::default(), bad: 0, evaluated: 0, is_open: false };
-    told.tell(0.0, json!({"type": "run_started", "run_id": run_id, "environment": run.environment}));
-    let last_s = told.tasks(nodes);
-    told.end(last_s);
-    told.timeline.events.sort_by(|one, other| one.0.total_cmp(&other.0));
-    told.timeline
+    let mut builder =
+        Builder { seed, run, run_id, timeline: Timeline::default(), bad: 0, evaluated: 0, is_open: false };
+    builder.push(
+        0.0,
+        json!({"type": run.kind.event("started"), run.kind.id_field(): run_id, "environment": run.environment}),
+    );
+    if run.due {
+        let outcomes = Outcomes::new(seed, run, run_id);
+        let due = nodes.iter().filter(|node| outcomes.of(node).status != "none").map(|node| &node.name);
+        let node_names: Vec<&String> = due.collect();
+        let event = json!({"type": "due", run.kind.id_field(): run_id, "environment": run.environment,
+                           "node_names": node_names});
+        builder.push(0.0, event);
+    }
+    let last_s = builder.tasks(nodes);
+    builder.end(last_s);
+    builder.timeline.events.sort_by(|one, other| one.0.total_cmp(&other.0));
+    builder.timeline
 }
 
-struct Telling<'a> {
+struct Builder<'a> {
     seed: u64,
     run: &'a Run,
     run_id: &'a str,
@@ -53,8 +65,8 @@ enum Ends {
     Never,
 }
 
-impl Telling<'_> {
-    fn tell(&mut self, at_s: f64, event: Value) {
+impl Builder<'_> {
+    fn push(&mut self, at_s: f64, event: Value) {
         self.timeline.events.push((at_s, event));
     }
 
@@ -122,14 +134,14 @@ impl Telling<'_> {
 
     fn batch(&mut self, id: &str, node: &Node, outcome: &Outcome, start_s: f64, span: Span) -> Ends {
         let of = |kind: &str| {
-            json!({"type": kind, "evaluation_id": id, "run_id": self.run_id, "environment": self.run.environment,
+            json!({"type": kind, "evaluation_id": id, self.run.kind.id_field(): self.run_id, "environment": self.run.environment,
                    "node_name": node.name, "version": "1"})
         };
         let (scheduled, started) = (of("evaluation_scheduled"), of("evaluation_started"));
         if self.run.announced {
-            self.tell(0.0, scheduled);
+            self.push(0.0, scheduled);
         }
-        self.tell(start_s, started);
+        self.push(start_s, started);
         let end_s = start_s + self.seconds(span, id);
         let is_blocked = self.audits(id, node, outcome, end_s);
         let known = status(&outcome.status);
@@ -140,10 +152,11 @@ impl Telling<'_> {
         if is_open {
             return Ends::Never;
         }
-        let status = match is_blocked {
-            true => Status::Failed,
-            // What it is called then is told by its odd status.
-            false => known.unwrap_or(Status::Success),
+        let status = if is_blocked {
+            Status::Failed
+        } else {
+            // Its odd status says what it is called then.
+            known.unwrap_or(Status::Success)
         };
         let message = match &outcome.message {
             Some(given) => given.clone(),
@@ -154,11 +167,11 @@ impl Telling<'_> {
         let is_bad = message.is_some() || matches!(status, Status::Failed | Status::Preempted | Status::Aborted);
         let event = json!({"type": "evaluation_ended", "evaluation_id": id, "status": status, "error_message": message,
                            "log": outcome.log});
-        self.tell(end_s, event);
+        self.push(end_s, event);
         if is_bad { Ends::Badly } else { Ends::Well }
     }
 
-    /// Tells the audits that ran; whether one of them blocks.
+    /// Reports the audits that ran; whether one of them blocks.
     fn audits(&mut self, id: &str, node: &Node, outcome: &Outcome, at_s: f64) -> bool {
         let is_standalone = node.source_type == SourceType::Audit;
         let own = [unquoted(&node.name)];
@@ -179,7 +192,7 @@ impl Telling<'_> {
             let event = json!({"type": "audit", "evaluation_id": id, "name": name, "args": null,
                                "status": if passed { "success" } else { "failed" },
                                "blocking": result == Audited::Blocks, "count": i32::from(!passed), "log": null});
-            self.tell(at_s, event);
+            self.push(at_s, event);
         }
         blocked
     }
@@ -207,9 +220,9 @@ impl Telling<'_> {
             None if word == "failed" => Some(format!("{} of {} nodes failed", self.bad, self.evaluated)),
             None => None,
         };
-        let event = json!({"type": "run_ended", "run_id": self.run_id, "environment": self.run.environment,
+        let event = json!({"type": self.run.kind.event("ended"), self.run.kind.id_field(): self.run_id, "environment": self.run.environment,
                            "status": status(&word).unwrap_or(Status::Success), "error_message": message});
-        self.tell(given.at_s.unwrap_or(last_s + PAUSE_S), event);
+        self.push(given.at_s.unwrap_or(last_s + PAUSE_S), event);
     }
 
     fn seconds(&self, span: Span, id: &str) -> f64 {
@@ -223,7 +236,7 @@ struct Done {
     ends: Ends,
 }
 
-/// One of the words that the API has.
+/// One of the statuses that the API has.
 fn status(word: &str) -> Option<Status> {
     serde_json::from_value(Value::from(word)).ok()
 }
@@ -234,28 +247,28 @@ mod tests {
     use crate::file::from_value;
 
     /// `a`, `b` below it, `c` below that; `a` has an audit.
-    fn told(run: &str) -> Timeline {
+    fn timeline_of(run: &str) -> Timeline {
         let nodes = "[{name: a, audits: [x]}, {name: b, parents: [a, elsewhere]}, {name: c, parents: [b]}]";
         let nodes: Vec<Node> = from_value(serde_norway::from_str(nodes).expect("YAML")).expect("nodes");
         let run: Run = from_value(serde_norway::from_str(run).expect("YAML")).expect("a run");
         timeline(1, &run, "r", &nodes)
     }
 
-    /// One word for each event: its second, its kind, its node or audit, its status.
-    fn words(timeline: &Timeline) -> String {
-        let word = |(at_s, event): &(f64, Value)| {
+    /// One term for each event: its second, its kind, its node or audit, its status.
+    fn summary(timeline: &Timeline) -> String {
+        let term = |(at_s, event): &(f64, Value)| {
             let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
             let kind = text("type").replace("evaluation_", "");
             let of = [text("node_name"), text("name"), text("evaluation_id")].into_iter().find(|text| !text.is_empty());
             let status = event["status"].as_str().map(|status| format!("={status}")).unwrap_or_default();
             format!("{at_s}:{kind}:{}{status}", of.unwrap_or_default())
         };
-        timeline.events.iter().map(word).collect::<Vec<_>>().join(" ")
+        timeline.events.iter().map(term).collect::<Vec<_>>().join(" ")
     }
 
     #[track_caller]
     fn check(run: &str, expected: &str) {
-        assert_eq!(words(&told(run)), expected.split_whitespace().collect::<Vec<_>>().join(" "), "{run}");
+        assert_eq!(summary(&timeline_of(run)), expected.split_whitespace().collect::<Vec<_>>().join(" "), "{run}");
     }
 
     #[test]
@@ -309,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_status_that_nobody_knows_is_kept_beside() {
-        let timeline = told("{nodes: {a: parked, '*': none}, ends: {status: odd}}");
+        let timeline = timeline_of("{nodes: {a: parked, '*': none}, ends: {status: odd}}");
         let odd: Vec<(&str, &str)> = timeline.odd_statuses.iter().map(|(id, word)| (&**id, &**word)).collect();
         assert_eq!(odd, [("r-n1-b1", "parked"), ("r", "odd")]);
         check("{nodes: {a: {status: parked, open: true}, '*': none}}", "0:run_started: 0:started:a");

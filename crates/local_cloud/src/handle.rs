@@ -68,15 +68,15 @@ impl LocalCloud {
         Ok(result.await?.refused.into_iter().map(|refusal| refusal.reason).collect())
     }
 
-    /// A heartbeat of each of these runs.
+    /// A heartbeat of each of these runs and plans.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn heartbeat(&self, run_ids: Vec<String>) -> Result<(), DatabaseError> {
+    pub async fn heartbeat(&self, run_ids: Vec<String>, plan_ids: Vec<String>) -> Result<(), DatabaseError> {
         let written = self.store.write(move |connection| {
-            run_ids
-                .iter()
-                .try_for_each(|run_id| queries::record_heartbeat(connection, Kind::Run, run_id, Timestamp::now()))
+            let runs = run_ids.iter().map(|id| (Kind::Run, id));
+            let mut all = runs.chain(plan_ids.iter().map(|id| (Kind::Plan, id)));
+            all.try_for_each(|(kind, id)| queries::record_heartbeat(connection, kind, id, Timestamp::now()))
         });
         Ok(written.await?)
     }

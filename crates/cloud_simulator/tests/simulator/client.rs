@@ -1,4 +1,4 @@
-//! Each call of the client under each fault: what passes is asked again and answered, what lasts is told in a sentence.
+//! Each call of the client under each fault: what is transient is retried and answered, what is permanent is reported in a sentence.
 
 use std::time::Duration;
 
@@ -91,10 +91,10 @@ async fn check_passes_with(limits: (Timeouts, RetryConfig), cloud: &SimulatedClo
         let truth = call(&client, name).await.expect("the truth");
         let before = client.requests();
         cloud.fault(json!({"do": fault.clone(), "count": 1})).await;
-        let told = call(&client, name).await;
-        assert_eq!(told.as_ref(), Ok(&truth), "{name} under {fault}");
+        let answer = call(&client, name).await;
+        assert_eq!(answer.as_ref(), Ok(&truth), "{name} under {fault}");
         assert_eq!(client.requests() - before, tries, "{name} under {fault}");
-        assert_eq!(cloud.state().await["faults"][0]["done"], 1, "{name} did not meet {fault}");
+        assert_eq!(cloud.state().await["faults"][0]["done"], 1, "{name} did not get {fault}");
     }
 }
 
@@ -255,8 +255,8 @@ async fn odd_answers_are_understood() {
         cloud.no_faults().await;
         cloud.fault(json!({"do": {"alter": [odd]}})).await;
         for name in CALLS {
-            let told = call(&client(&cloud), name).await.expect("an answer");
-            assert!(told.contains("r2") || name == "dag", "{name}, {odd}: {told}");
+            let answer = call(&client(&cloud), name).await.expect("an answer");
+            assert!(answer.contains("r2") || name == "dag", "{name}, {odd}: {answer}");
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HOST};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::simulator::SimulatedCloud;
 
 #[tokio::test]
 async fn slips_are_refused_by_name() {
     let cloud = SimulatedCloud::start("{}").await;
-    let check = async |what: &str, body: serde_json::Value, expected: &str| {
+    let check = async |what: &str, body: Value, expected: &str| {
         let answer = cloud.http.post(format!("{}/control/{what}", cloud.control)).json(&body).send().await;
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{what}");
@@ -56,4 +56,18 @@ async fn it_counts_requests_and_faults() {
     let bytes = |way: &str| state["bytes"][way].as_u64().expect("a number");
     assert!(bytes("received") > 5 * 50 && bytes("sent") > 5 * 100, "{}", state["bytes"]);
     assert_eq!((&state["faults"][0]["met"], &state["faults"][0]["done"]), (&json!(5), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_run_of_an_unknown_node_or_environment_is_refused() {
+    let cloud = SimulatedCloud::start("environments: [{nodes: [{name: orders}]}]").await;
+    let refused = async |run: Value| {
+        let response =
+            cloud.http.post(format!("{}/control/runs", cloud.control)).json(&run).send().await.expect("an answer");
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON")["detail"].clone())
+    };
+    let sentence = "no node 'order' in environment 'prod': did you mean 'orders'?";
+    assert_eq!(refused(json!({"nodes": {"order": "failed"}})).await, (422, json!(sentence)));
+    let sentence = "no environment 'prd': did you mean 'prod'?";
+    assert_eq!(refused(json!({"environment": "prd"})).await, (422, json!(sentence)));
 }

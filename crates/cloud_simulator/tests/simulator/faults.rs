@@ -1,4 +1,4 @@
-//! Each fault as it looks on the wire.
+//! Each fault as it appears on the wire.
 
 use std::time::{Duration, Instant};
 
@@ -114,20 +114,20 @@ async fn redirects_lead_where_they_say() {
 #[tokio::test]
 async fn since_run_id_means_what_is_said() {
     let cloud = three_runs().await;
-    let asked = "/runs?environment=prod&since_run_id=r2&sort=desc";
+    let path = "/runs?environment=prod&since_run_id=r2&sort=desc";
     let check = async |since: Option<&str>, expected: &[&str]| {
         cloud.no_faults().await;
         if let Some(since) = since {
             cloud.fault(json!({"do": {"since_run_id": since}})).await;
         }
-        assert_eq!(cloud.column(asked, "run_id").await, expected, "{since:?}");
+        assert_eq!(cloud.column(path, "run_id").await, expected, "{since:?}");
     };
     check(None, &["r3"]).await;
     check(Some("included"), &["r3", "r2"]).await;
     check(Some("ignored"), &["r3", "r2", "r1"]).await;
     cloud.no_faults().await;
     cloud.fault(json!({"do": {"since_run_id": "unknown"}})).await;
-    let answer = cloud.http.get(format!("{}/api/v1{asked}", cloud.base)).send().await.expect("an answer");
+    let answer = cloud.http.get(format!("{}/api/v1{path}", cloud.base)).send().await.expect("an answer");
     assert_eq!(answer.status(), 404);
 }
 

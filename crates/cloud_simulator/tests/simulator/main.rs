@@ -1,4 +1,4 @@
-//! The scripted cloud from outside: a real server on port 0, real requests, a real client.
+//! The simulated cloud from outside: a real server on port 0, real requests, a real client.
 
 mod simulator; // the server under test
 

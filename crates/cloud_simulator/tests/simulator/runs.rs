@@ -96,8 +96,8 @@ runs:
     )
     .await;
     cloud.advance(6.0).await;
-    let told = cloud.get("/runs/r1/evaluations").await;
-    let told: Vec<(&Value, &Value, bool)> = told
+    let reported = cloud.get("/runs/r1/evaluations").await;
+    let reported: Vec<(&Value, &Value, bool)> = reported
         .as_array()
         .expect("a list")
         .iter()
@@ -106,7 +106,7 @@ runs:
     let (null, empty) = (&Value::Null, &json!("but empty"));
     let status = |index: usize| json!(["failed", "success", "parked", "parked", "preempted"][index]);
     assert_eq!(
-        told,
+        reported,
         [
             (&status(0), null, false),
             (&status(1), empty, false),
@@ -167,20 +167,55 @@ seed: 11
 environments: [{generate: {models: 60, layers: 6, audits_each: 2}}]
 runs: [{id: r1, lanes: 8, task_s: [0.1, 3], chances: {failed: 0.1, none: 0.2, preempted: 0.05, audit_failed: 0.2, audit_blocks: 0.05}}]
 ";
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for seed in ["11", "11", "12"] {
         let cloud = standing(&scenario.replace("11", seed)).await;
         cloud.advance(1000.0).await;
         let run = &cloud.state().await["runs"][0];
         let evaluations = run["evaluations"].as_array().expect("a list").iter();
-        let word = |one: &Value| {
+        let term = |one: &Value| {
             let audits = one["audits"].as_array().expect("a list").iter();
             let audits: Vec<&str> = audits.filter_map(|audit| audit["status"].as_str()).collect();
             format!("{} {} {audits:?}", one["node_name"], one["status"])
         };
-        told.push((run["status"].clone(), evaluations.map(word).collect::<Vec<_>>()));
+        reported.push((run["status"].clone(), evaluations.map(term).collect::<Vec<_>>()));
     }
-    assert_eq!(told[0], told[1]);
-    assert_ne!(told[0], told[2]);
-    assert!(told[0].1.len() > 10, "{told:?}");
+    assert_eq!(reported[0], reported[1]);
+    assert_ne!(reported[0], reported[2]);
+    assert!(reported[0].1.len() > 10, "{reported:?}");
+}
+
+#[tokio::test]
+async fn a_run_of_long_ago_has_the_nodes_of_an_environment_without_a_time() {
+    let node = r#"{name: '"lake"."s"."a"'}"#;
+    let cloud = SimulatedCloud::start(&format!(
+        "environments: [{{nodes: [{node}]}}]\nruns: [{{id: old, start_s: -87000}}, {{id: older, start_s: -8640000}}]\n"
+    ))
+    .await;
+    cloud.settled().await;
+    for run in ["old", "older"] {
+        assert_eq!(cloud.column(&format!("/runs/{run}/evaluations"), "status").await, ["success"], "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_evaluates_as_a_run_does() {
+    let cloud = SimulatedCloud::start(
+        "environments: [{nodes: [{name: a}]}]\nruns: [{id: p, kind: plan, start_s: -10, nodes: {a: failed}}]\n",
+    )
+    .await;
+    cloud.settled().await;
+    assert_eq!(cloud.column("/evaluations?plan_id=p", "status").await, ["failed"]);
+    assert_eq!(cloud.get("/evaluations?plan_id=p").await[0]["plan_id"], "p");
+}
+
+#[tokio::test]
+async fn a_late_run_becomes_known_after_a_run_that_started_later() {
+    let cloud = SimulatedCloud::start(
+        "environments: [{nodes: [{name: a}]}]\nruns:\n- {id: late, start_s: -20, late_s: 15}\n- {id: first, start_s: -15}\n",
+    )
+    .await;
+    cloud.settled().await;
+    let runs = cloud.column("/runs?sort=asc", "run_id").await;
+    assert_eq!(runs, ["first", "late"], "in the order in which the cloud got to know them");
 }

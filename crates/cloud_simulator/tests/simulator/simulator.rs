@@ -1,4 +1,4 @@
-//! A scripted cloud that runs as long as the test holds it.
+//! A simulated cloud that runs as long as the test holds it.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl SimulatedCloud {
         Self::start_for(scenario, None).await
     }
 
-    /// Lets in one OAuth client.
+    /// Requires an OAuth client.
     pub async fn start_closed(scenario: &str) -> Self {
         let client = (CLIENT_ID.to_owned(), Secret::from(CLIENT_SECRET.to_owned()));
         Self::start_for(scenario, Some(client)).await
@@ -87,7 +87,7 @@ impl SimulatedCloud {
         answer.json().await.expect("JSON")
     }
 
-    /// Sets the clock ahead, and waits until all that is due by then has been told.
+    /// Sets the clock ahead, and waits until all that is due by then has been reported.
     pub async fn advance(&self, seconds: f64) {
         self.order("clock", json!({"advance_s": seconds})).await;
         self.settled().await;
