@@ -11,7 +11,7 @@ use crate::api::responses;
 use crate::auth::Authenticator;
 use crate::links::Links;
 use crate::router::{base_url, routes, with_layers};
-use crate::store::{ActivityFilter, EvaluationFilter, Kind, Store, StoreError, queries};
+use crate::store::{ActivityFilter, EvaluationFilter, Kind, Project, Store, StoreError, queries};
 use crate::timestamp::Timestamp;
 use crate::{Error, Settings, heartbeat, ingest};
 
@@ -59,7 +59,7 @@ impl LocalCloud {
     /// The database failed: nothing has changed.
     pub async fn ingest(&self, lines: String, forgotten_runs: Vec<String>) -> Result<Vec<String>, DatabaseError> {
         let result = self.store.write(move |connection| {
-            let result = ingest::ingest(connection, &lines, Timestamp::now())?;
+            let result = ingest::ingest(connection, &lines, None, Timestamp::now())?;
             for run_id in &forgotten_runs {
                 queries::delete_activity(connection, Kind::Run, run_id)?;
             }
@@ -89,24 +89,33 @@ impl LocalCloud {
     pub async fn contents(&self, environment: Option<String>, run_id: Option<String>) -> Result<Value, DatabaseError> {
         let links = Links::below(&self.base_url);
         let found = self.store.read(move |connection| {
-            let filter =
-                ActivityFilter { kind: Kind::Run, environment, after: None, newest_first: false, limit: u32::MAX };
-            let mut runs = Vec::new();
-            for run in queries::activities(connection, &filter)? {
-                if run_id.as_deref().is_some_and(|wanted| wanted != run.id) {
-                    continue;
+            let (mut runs, mut dags) = (Vec::new(), json!({}));
+            for Project { seq: project, .. } in queries::projects(connection)? {
+                let filter = ActivityFilter {
+                    project,
+                    kind: Kind::Run,
+                    environment: environment.clone(),
+                    after: None,
+                    newest_first: false,
+                    limit: u32::MAX,
+                };
+                for run in queries::activities(connection, &filter)? {
+                    if run_id.as_deref().is_some_and(|wanted| wanted != run.id) {
+                        continue;
+                    }
+                    let of_run =
+                        EvaluationFilter { project, run_id: Some(run.id.clone()), ..EvaluationFilter::default() };
+                    let evaluations = queries::evaluations(connection, &of_run)?.into_iter();
+                    let evaluations: Vec<_> = evaluations.map(|one| responses::evaluation(one, &links)).collect();
+                    let due_nodes = queries::due_nodes(connection, run.seq)?;
+                    let mut run = json!(responses::run(run, due_nodes, &links));
+                    run["evaluations"] = json!(evaluations);
+                    runs.push(run);
                 }
-                let of_run = EvaluationFilter { run_id: Some(run.id.clone()), ..EvaluationFilter::default() };
-                let evaluations = queries::evaluations(connection, &of_run)?.into_iter();
-                let evaluations: Vec<_> = evaluations.map(|one| responses::evaluation(one, &links)).collect();
-                let mut run = json!(responses::run(run, &links));
-                run["evaluations"] = json!(evaluations);
-                runs.push(run);
-            }
-            let mut dags = json!({});
-            for environment in queries::environments(connection)? {
-                let dag = queries::dag(connection, &environment.name)?;
-                dags[environment.name] = json!(dag.map(|dag| responses::dag(dag, &links)));
+                for environment in queries::environments(connection, project)? {
+                    let dag = queries::dag(connection, project, &environment.name)?;
+                    dags[environment.name] = json!(dag.map(|dag| responses::dag(dag, &links)));
+                }
             }
             Ok(json!({"runs": runs, "environments": dags}))
         });

@@ -64,6 +64,7 @@ fn fail_stale(connection: &Connection, now: Timestamp, stale_after: Duration) ->
 mod tests {
     use super::*;
     use crate::store::Kind;
+    use crate::store::queries::NewActivity;
 
     #[test]
     fn a_suspended_machine_is_noticed() {
@@ -92,9 +93,9 @@ mod tests {
             ended.await.expect("an answer")
         };
 
+        let new = NewActivity { project: 1, kind: Kind::Run, id: "r1", environment: "prod" };
         let store = Store::open(&file).expect("a database");
-        let start = store
-            .write(move |connection| queries::start_activity(connection, Kind::Run, "r1", "prod", long_ago, long_ago));
+        let start = store.write(move |connection| queries::start_activity(connection, new, long_ago, long_ago));
         start.await.expect("started");
         drop(store);
         assert!(!ends(&Store::open(&file).expect("a database")).await);

@@ -4,10 +4,11 @@
 //!
 //! | path | what | for whom |
 //! |---|---|---|
-//! | `/api/v1/...` | DAGs, runs, evaluations | clients; bearer, if [`Settings::client`] is set |
+//! | `/api/v1/...` | DAGs, runs, plans, evaluations | clients; bearer, if [`Settings::client`] is set |
 //! | `/recorder/v1/events` | receives events as JSON lines | the recorder; bearer, if [`Settings::client`] is set |
 //! | `/auth/token` | OAuth client credentials | clients and the recorder |
 //! | `/`, `/environments/...` | the pages that the links lead to | people; no login |
+//! | `/projects/{name}/...` | all of this for one of several projects | |
 //! | `/healthz` | 200 when the database answers | probes |
 //!
 //! It fails runs without a heartbeat and starts nothing: SQLMesh runs elsewhere. It speaks plain HTTP, and its pages need no
@@ -25,6 +26,8 @@ mod auth; // OAuth client credentials and bearer tokens
 
 mod api; // the endpoints
 
+mod projects; // which project a request is about
+
 mod heartbeat; // fails runs whose process has died
 mod ingest; // the recorder's events -> rows
 mod links; // the URLs of the pages
@@ -39,6 +42,8 @@ pub use router::base_url;
 pub use server::{end, serve, shutdown_requested};
 pub use settings::{Secret, Settings};
 pub use store::{SourceType, Status};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded::Serializer;
 
-use crate::store::{Evaluation, Kind};
+use crate::store::{Evaluation, Kind, Project};
 
 /// What may stand in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -59,6 +59,16 @@ impl Links {
     pub fn below(base: &str) -> Self {
         let base = base.trim_end_matches('/').to_owned();
         Self { base }
+    }
+
+    /// The same below a project's base URL.
+    pub fn project(&self, project: &Project) -> Self {
+        Self { base: format!("{}/projects/{}", self.base, segment(project.label())) }
+    }
+
+    /// Without a slash at the end.
+    pub fn base(&self) -> String {
+        self.base.clone()
     }
 
     pub fn index(&self) -> String {

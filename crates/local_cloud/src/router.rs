@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -21,7 +21,8 @@ use crate::api::{self, Api, ApiError};
 use crate::auth::{self, Authenticator};
 use crate::links::Links;
 use crate::pages::{self, Pages};
-use crate::store::Store;
+use crate::projects;
+use crate::store::{NO_PROJECT, Store};
 
 /// Where the server is reached, without a slash at the end: the public URL, else the listener's address. One that
 /// listens on all addresses is reached at the loopback one.
@@ -45,17 +46,26 @@ pub(crate) fn routes(
     base_url: &str,
 ) -> Router {
     let path = public_url.map_or("", Url::path);
-    let pages = Pages { store: Arc::clone(&store), links: Links::below(path), base_url: base_url.into() };
-    let api = Api { store: Arc::clone(&store), links: Links::below(base_url) };
+    let links = Links::below(path);
+    let pages = Pages {
+        store: Arc::clone(&store),
+        root: links.clone(),
+        links,
+        base_url: base_url.into(),
+        project: NO_PROJECT,
+        project_label: None,
+    };
+    let api = Api { store: Arc::clone(&store), links: Links::below(base_url), project: NO_PROJECT };
     let guarded = middleware::from_fn_with_state(Arc::clone(&authenticator), auth::require_bearer);
     let fallback = pages.clone();
-    api::routes(api)
+    let routes = api::routes(api)
         .route_layer(guarded)
         .route("/auth/token", post(auth::token_endpoint).with_state(authenticator))
         .route("/healthz", get(health).with_state(store))
         .merge(pages::routes(pages))
         .fallback(move |uri: Uri| not_found(fallback, uri))
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(method_not_allowed);
+    projects::route(routes)
 }
 
 pub(crate) fn with_layers(routes: Router) -> Router {
@@ -87,10 +97,17 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
+/// Says that the API is not Tobiko Cloud's own.
+const LOCAL_CLOUD: HeaderName = HeaderName::from_static("x-tobiko-local-cloud");
+
 /// The pages need no script, no frame and nothing from elsewhere; nothing here may be cached, since all of it changes.
 async fn with_safe_headers(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().contains("/api/v1/");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    if is_api {
+        headers.insert(LOCAL_CLOUD, HeaderValue::from_static(crate::VERSION));
+    }
     let policy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; \
                   form-action 'none'; frame-ancestors 'none'";
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

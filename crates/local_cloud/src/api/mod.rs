@@ -1,7 +1,10 @@
 //! The endpoints that programs call. Every response is JSON; an error is `{"detail": "..."}`.
 
 mod dags;
+mod environments;
 mod evaluations;
+mod info;
+mod plans;
 mod recorder;
 pub(crate) mod responses;
 mod runs;
@@ -9,16 +12,18 @@ mod runs;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::links::Links;
-use crate::store::{Store, StoreError};
+use crate::projects::{self, InPath, Served};
+use crate::store::{NO_PROJECT, Store, StoreError};
 
 /// Largest batch of events.
 const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
@@ -28,6 +33,38 @@ const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 pub(crate) struct Api {
     pub store: Arc<Store>,
     pub links: Links,
+    /// `seq` of the project that a request is about.
+    pub project: i64,
+}
+
+/// The same, for the project that the request is about.
+pub(crate) struct ScopedApi(pub Api);
+
+impl FromRequestParts<Api> for ScopedApi {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let project = match projects::served(&api.store, &parts.extensions).await? {
+            Served::One(project) => project,
+            Served::NothingYet => return Ok(Self(Api { project: NO_PROJECT, ..api.clone() })),
+            Served::Unknown(name) => return Err(unknown_project(&name)),
+            Served::Several(projects) => {
+                let base_urls: Vec<String> = projects.iter().map(|project| api.links.project(project).base()).collect();
+                let detail =
+                    format!("this server holds several projects: use one of these base URLs: {}", base_urls.join(", "));
+                return Err(ApiError::new(StatusCode::CONFLICT, detail));
+            }
+        };
+        let links = match parts.extensions.get::<InPath>() {
+            Some(_) => api.links.project(&project),
+            None => api.links.clone(),
+        };
+        Ok(Self(Api { store: Arc::clone(&api.store), links, project: project.seq }))
+    }
+}
+
+fn unknown_project(name: &str) -> ApiError {
+    ApiError::not_found(format!("this server holds no project {name:?}"))
 }
 
 /// The routes that need a bearer token.
@@ -35,6 +72,10 @@ pub(crate) fn routes(api: Api) -> Router {
     Router::new()
         // A rest of the path, not a segment: clients send the slash in `release/1.2` as it is.
         .route("/api/v1/dags/{*environment}", get(dags::one))
+        .route("/api/v1/environments/{*environment}", delete(environments::forget))
+        .route("/api/v1/info", get(info::show))
+        .route("/api/v1/plans", get(plans::list))
+        .route("/api/v1/plans/{plan_id}", get(plans::one))
         .route("/api/v1/runs", get(runs::list))
         .route("/api/v1/runs/{run_id}", get(runs::one))
         .route("/api/v1/runs/{run_id}/evaluations", get(evaluations::of_run))

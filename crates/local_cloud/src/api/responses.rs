@@ -3,7 +3,7 @@
 use tobiko_api::{AuditEvaluation, DagNode};
 
 use crate::links::{EvaluationOf, EvaluationTab, Links};
-use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, NodeType, SourceType, Status};
+use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, NodeType, Plan, SourceType, Status};
 
 pub(crate) fn dag(dag: Dag, links: &Links) -> tobiko_api::Dag {
     let environment = dag.environment.as_str();
@@ -32,7 +32,8 @@ fn dag_node(node: Node, environment: &str, links: &Links) -> DagNode {
     }
 }
 
-pub(crate) fn run(run: Activity, links: &Links) -> tobiko_api::Run {
+/// `due_node_names` is for a single run.
+pub(crate) fn run(run: Activity, due_node_names: Option<Vec<String>>, links: &Links) -> tobiko_api::Run {
     tobiko_api::Run {
         link: Some(links.executions(run.kind, &run.environment, &run.id)),
         environment: run.environment,
@@ -41,8 +42,23 @@ pub(crate) fn run(run: Activity, links: &Links) -> tobiko_api::Run {
         end_at: run.end_at.map(Into::into),
         error_message: run.error_message,
         status: run.status.into(),
-        seq: None,
-        due_node_names: None,
+        seq: u64::try_from(run.seq).ok(),
+        due_node_names,
+    }
+}
+
+pub(crate) fn plan(plan: Plan, links: &Links) -> tobiko_api::Plan {
+    let activity = plan.activity;
+    tobiko_api::Plan {
+        link: Some(links.executions(activity.kind, &activity.environment, &activity.id)),
+        plan_id: activity.id,
+        environment: activity.environment,
+        status: activity.status.into(),
+        start_at: activity.start_at.map(Into::into),
+        end_at: activity.end_at.map(Into::into),
+        error_message: activity.error_message,
+        seq: plan.ended_seq.and_then(|seq| u64::try_from(seq).ok()),
+        evaluations: u64::try_from(plan.evaluations).unwrap_or_default(),
     }
 }
 
@@ -68,7 +84,7 @@ pub(crate) fn evaluation(evaluation: Evaluation, links: &Links) -> tobiko_api::E
         status: evaluation.status.into(),
         run_id,
         plan_id,
-        only_audits: false,
+        only_audits: evaluation.only_audits,
     }
 }
 

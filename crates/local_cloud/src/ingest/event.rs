@@ -12,7 +12,20 @@ pub(crate) struct Event {
     pub id: String,
     /// When it happened there.
     pub at: Timestamp,
+    pub source: Source,
     pub body: EventBody,
+}
+
+/// The SQLMesh project that an event comes from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Source {
+    /// Empty: it has no name.
+    pub project: String,
+    /// Whether a person gave it the name, rather than the recorder.
+    pub project_is_named: bool,
+    /// Identifies SQLMesh's state database; missing from old recorders.
+    pub state: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,6 +41,8 @@ pub(crate) enum EventBody {
     Audit(AuditResult),
     EvaluationEnded(EvaluationEnd),
     Heartbeat(Owner),
+    Due(Due),
+    EnvironmentDeleted { environment: String },
 }
 
 /// The DAG of an environment that a plan has finalized.
@@ -74,6 +89,15 @@ pub(crate) struct Ended {
     pub error_message: Option<String>,
 }
 
+/// The nodes that a run intends to evaluate.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Due {
+    #[serde(flatten)]
+    pub owner: Owner,
+    pub environment: String,
+    pub node_names: Vec<String>,
+}
+
 /// One batch of one node.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Batch {
@@ -85,6 +109,9 @@ pub(crate) struct Batch {
     pub version: Option<String>,
     pub interval_start: Option<Timestamp>,
     pub interval_end: Option<Timestamp>,
+    /// Nothing is loaded, only audited.
+    #[serde(default)]
+    pub only_audits: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +136,9 @@ pub(crate) struct EvaluationEnd {
     pub status: Status,
     pub error_message: Option<String>,
     pub log: Option<String>,
+    /// Nothing was loaded, only audited.
+    #[serde(default)]
+    pub only_audits: bool,
 }
 
 /// A line that this version cannot read as an event.
@@ -132,8 +162,9 @@ impl Event {
         let Some(at) = at.and_then(Timestamp::parse) else {
             return Err(refused("\"at\" is missing or not a time in ISO 8601".to_owned()));
         };
+        let source = Source::deserialize(&value).map_err(|error| refused(error.to_string()))?;
         let body = EventBody::deserialize(&value).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { id: id.to_owned(), at, body })
+        Ok(Self { id: id.to_owned(), at, source, body })
     }
 }
 

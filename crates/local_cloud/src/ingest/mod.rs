@@ -2,6 +2,7 @@
 //! refused with a reason and does not hold up the others.
 
 mod event;
+mod project;
 
 use std::collections::HashSet;
 
@@ -9,11 +10,11 @@ use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::store::queries::{self, NewEvaluation};
+use crate::store::queries::{self, End, NewActivity, NewEvaluation};
 use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, Status};
 use crate::text::{MAX_STORED, truncate_middle};
 use crate::timestamp::Timestamp;
-use event::{AuditResult, Batch, Ended, EvaluationEnd, Event, EventBody, NewEnvironment, Owner};
+use event::{AuditResult, Batch, Ended, EvaluationEnd, Event, EventBody, NewEnvironment, Owner, Source};
 
 /// SQLMesh's shortest interval, for recorders that do not know the environment's.
 const DEFAULT_CRON: &str = "*/5 * * * *";
@@ -53,7 +54,13 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, EventError> {
 }
 
 /// Stores events, given as JSON lines. After an error nothing is stored, and the batch may be sent again.
-pub(crate) fn ingest(connection: &Connection, lines: &str, now: Timestamp) -> rusqlite::Result<IngestResult> {
+/// `base_url_project` is the name of the project to whose base URL they were sent, if it was one of a project.
+pub(crate) fn ingest(
+    connection: &Connection,
+    lines: &str,
+    base_url_project: Option<&str>,
+    now: Timestamp,
+) -> rusqlite::Result<IngestResult> {
     let mut result = IngestResult::default();
     for line in lines.lines().filter(|line| !line.trim().is_empty()) {
         let event = match Event::parse(line) {
@@ -68,7 +75,8 @@ pub(crate) fn ingest(connection: &Connection, lines: &str, now: Timestamp) -> ru
             result.known += 1;
             continue;
         }
-        match apply(connection, event, now) {
+        let context = Context { connection, source: &event.source, base_url_project, at: event.at, now };
+        match apply(&context, event.body) {
             Ok(()) => {
                 mark_known(connection, &id, now)?;
                 result.accepted += 1;
@@ -98,42 +106,96 @@ fn mark_known(connection: &Connection, id: &str, now: Timestamp) -> rusqlite::Re
     Ok(())
 }
 
-fn apply(connection: &Connection, event: Event, now: Timestamp) -> Result<(), EventError> {
-    let at = event.at;
-    match event.body {
-        EventBody::Environment(seen) => queries::save_dag(connection, &dag(*seen, at))?,
-        EventBody::RunStarted { run_id, environment } => {
-            queries::start_activity(connection, Kind::Run, &run_id, &environment, at, now)?;
+/// One event's circumstances.
+struct Context<'a> {
+    connection: &'a Connection,
+    source: &'a Source,
+    base_url_project: Option<&'a str>,
+    /// When it happened.
+    at: Timestamp,
+    /// When it arrived.
+    now: Timestamp,
+}
+
+impl Context<'_> {
+    /// Only events that store something make a project known.
+    fn project(&self) -> Result<i64, EventError> {
+        project::find_or_create(self.connection, self.source, self.base_url_project)
+    }
+
+    fn start(&self, kind: Kind, id: &str, environment: &str) -> Result<(), EventError> {
+        // A run stays in the project that it started in.
+        let known = queries::activity(self.connection, kind, id)?;
+        let project = known.map_or_else(|| self.project(), |activity| Ok(activity.project))?;
+        let new = NewActivity { project, kind, id, environment };
+        Ok(queries::start_activity(self.connection, new, self.at, self.now)?)
+    }
+
+    /// The run or plan of an event. One whose start was not reported starts with the first event that names it.
+    fn owner(&self, owner: &Owner, environment: &str) -> Result<Activity, EventError> {
+        let Some((kind, id)) = owner.get() else {
+            return refused(ONE_OWNER);
+        };
+        if let Some(activity) = queries::activity(self.connection, kind, id)? {
+            queries::record_heartbeat(self.connection, kind, id, self.now)?;
+            return Ok(activity);
         }
-        EventBody::PlanStarted { plan_id, environment } => {
-            queries::start_activity(connection, Kind::Plan, &plan_id, &environment, at, now)?;
+        self.start(kind, id, environment)?;
+        let started = queries::activity(self.connection, kind, id)?;
+        started.ok_or(EventError::Database(rusqlite::Error::QueryReturnedNoRows))
+    }
+
+    /// The evaluation that an event is about. The event counts as a heartbeat of its run or plan.
+    fn evaluation(&self, id: &str) -> Result<Evaluation, EventError> {
+        let Some(evaluation) = queries::evaluation(self.connection, id)? else {
+            return refused(format!("evaluation {id} is unknown"));
+        };
+        queries::record_heartbeat(self.connection, evaluation.kind, &evaluation.activity_id, self.now)?;
+        Ok(evaluation)
+    }
+}
+
+fn apply(context: &Context<'_>, body: EventBody) -> Result<(), EventError> {
+    let (connection, at) = (context.connection, context.at);
+    match body {
+        EventBody::Environment(new) => queries::save_dag(connection, &dag(*new, context.project()?, at))?,
+        EventBody::EnvironmentDeleted { environment } => {
+            if let Some(project) = project::find(connection, context.source, context.base_url_project)? {
+                queries::delete_environment(connection, project.seq, &environment, at)?;
+            }
         }
-        EventBody::RunEnded(ended) | EventBody::PlanEnded(ended) => end(connection, &ended, at, now)?,
+        EventBody::RunStarted { run_id, environment } => context.start(Kind::Run, &run_id, &environment)?,
+        EventBody::PlanStarted { plan_id, environment } => context.start(Kind::Plan, &plan_id, &environment)?,
+        EventBody::RunEnded(ended) | EventBody::PlanEnded(ended) => end(context, &ended)?,
+        EventBody::Due(due) => {
+            let activity = context.owner(&due.owner, &due.environment)?;
+            queries::add_due_nodes(connection, activity.seq, &due.node_names)?;
+        }
         EventBody::EvaluationScheduled(batch) => {
-            let activity = owner(connection, &batch.owner, &batch.environment, at, now)?;
+            let activity = context.owner(&batch.owner, &batch.environment)?;
             // What was scheduled and never started is deleted when a run ends: this one arrives too late.
             if activity.end_at.is_none() {
                 queries::schedule_evaluation(connection, &new_evaluation(&batch, &activity))?;
             }
         }
         EventBody::EvaluationStarted(batch) => {
-            let activity = owner(connection, &batch.owner, &batch.environment, at, now)?;
+            let activity = context.owner(&batch.owner, &batch.environment)?;
             queries::start_evaluation(connection, &new_evaluation(&batch, &activity), at)?;
         }
         EventBody::Audit(result) => {
-            let evaluation = evaluation_of(connection, &result.evaluation_id, now)?;
+            let evaluation = context.evaluation(&result.evaluation_id)?;
             let audit = audit(result, &evaluation, at)?;
             queries::insert_audit(connection, evaluation.seq, &audit)?;
         }
         EventBody::EvaluationEnded(end) => {
-            let evaluation = evaluation_of(connection, &end.evaluation_id, now)?;
+            let evaluation = context.evaluation(&end.evaluation_id)?;
             end_evaluation(connection, &evaluation, &end, at)?;
         }
         EventBody::Heartbeat(of) => {
             let Some((kind, id)) = of.get() else {
                 return refused(ONE_OWNER);
             };
-            queries::record_heartbeat(connection, kind, id, now)?;
+            queries::record_heartbeat(connection, kind, id, context.now)?;
         }
     }
     Ok(())
@@ -141,69 +203,43 @@ fn apply(connection: &Connection, event: Event, now: Timestamp) -> Result<(), Ev
 
 const ONE_OWNER: &str = "exactly one of \"run_id\" and \"plan_id\" is required";
 
-fn dag(seen: NewEnvironment, at: Timestamp) -> Dag {
+fn dag(new: NewEnvironment, project: i64, at: Timestamp) -> Dag {
     let mut names = HashSet::new();
-    let nodes = seen.nodes.into_iter().map(Node::from);
+    let nodes = new.nodes.into_iter().map(Node::from);
     Dag {
         nodes: nodes.filter(|node| names.insert(node.name.clone())).collect(),
-        environment: seen.environment,
-        plan_id: seen.plan_id,
+        project,
+        environment: new.environment,
+        plan_id: new.plan_id,
         at,
-        start_at: seen.start_at.unwrap_or(at),
-        schedule_cron: seen.schedule_cron.unwrap_or_else(|| DEFAULT_CRON.to_owned()),
-        schedule_seconds: seen.schedule_seconds.unwrap_or(DEFAULT_SECONDS),
+        start_at: new.start_at.unwrap_or(at),
+        schedule_cron: new.schedule_cron.unwrap_or_else(|| DEFAULT_CRON.to_owned()),
+        schedule_seconds: new.schedule_seconds.unwrap_or(DEFAULT_SECONDS),
     }
 }
 
-/// The run or plan of an event. One whose start was not reported starts with the first event that names it.
-fn owner(
-    connection: &Connection,
-    owner: &Owner,
-    environment: &str,
-    at: Timestamp,
-    now: Timestamp,
-) -> Result<Activity, EventError> {
-    let Some((kind, id)) = owner.get() else {
-        return refused(ONE_OWNER);
-    };
-    match queries::activity(connection, kind, id)? {
-        Some(_) => queries::record_heartbeat(connection, kind, id, now)?,
-        None => queries::start_activity(connection, kind, id, environment, at, now)?,
-    }
-    match queries::activity(connection, kind, id)? {
-        Some(activity) => Ok(activity),
-        None => Err(EventError::Database(rusqlite::Error::QueryReturnedNoRows)),
-    }
-}
-
-fn end(connection: &Connection, ended: &Ended, at: Timestamp, now: Timestamp) -> Result<(), EventError> {
+fn end(context: &Context<'_>, ended: &Ended) -> Result<(), EventError> {
     if !ended.status.is_final() {
         return refused(format!("{:?} is not a final status", ended.status.as_str()));
     }
-    let activity = owner(connection, &ended.owner, &ended.environment, at, now)?;
+    let activity = context.owner(&ended.owner, &ended.environment)?;
     let message = ended.error_message.as_deref().map(stored);
+    let Context { connection, at, now, .. } = *context;
     queries::end_activity(connection, activity.seq, ended.status, message.as_deref(), at, now)?;
     Ok(())
 }
 
 fn new_evaluation<'a>(batch: &'a Batch, activity: &Activity) -> NewEvaluation<'a> {
     NewEvaluation {
+        project: activity.project,
         id: &batch.evaluation_id,
         activity: activity.seq,
         node_name: &batch.node_name,
         version: batch.version.as_deref().unwrap_or_default(),
         interval_start: batch.interval_start,
         interval_end: batch.interval_end,
+        only_audits: batch.only_audits,
     }
-}
-
-/// The evaluation that an event is about. The event counts as a heartbeat of its run or plan.
-fn evaluation_of(connection: &Connection, id: &str, now: Timestamp) -> Result<Evaluation, EventError> {
-    let Some(evaluation) = queries::evaluation(connection, id)? else {
-        return refused(format!("evaluation {id} is unknown"));
-    };
-    queries::record_heartbeat(connection, evaluation.kind, &evaluation.activity_id, now)?;
-    Ok(evaluation)
 }
 
 /// The API promises times that the recorder may not know: then the evaluation's times are used.
@@ -237,7 +273,13 @@ fn end_evaluation(
     }
     let message = end.error_message.as_deref().map(stored);
     let log = end.log.as_deref().map(stored);
-    queries::end_evaluation(connection, evaluation.seq, end.status, message.as_deref(), log.as_deref(), at)?;
+    let ended = End {
+        status: end.status,
+        error_message: message.as_deref(),
+        log: log.as_deref(),
+        only_audits: end.only_audits,
+    };
+    queries::end_evaluation(connection, evaluation.seq, ended, at)?;
     Ok(())
 }
 

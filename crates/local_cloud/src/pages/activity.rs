@@ -1,12 +1,13 @@
 //! `/environments/{environment}/runs/{id}`, and the same for plans: the summary with its tabs, or the debugger view.
 
 use askama::Template;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::response::Response;
 
 use super::facts::{ActivityPath, Facts, Tabs, capital};
 use super::rows::{ActivityRow, AuditCounts, AuditRow, EvaluationRow, StatusBadge, model_names, shown};
+use super::scope::ScopedPages;
 use super::{Frame, Link, Pages, answer, debugger};
 use crate::store::{Activity, Evaluation, Kind, Status};
 use crate::timestamp::Timestamp;
@@ -50,11 +51,11 @@ enum SummaryTab {
 
 type ActivityQuery = Result<Query<Tabs>, QueryRejection>;
 
-pub(super) async fn show_run(State(pages): State<Pages>, path: ActivityPath, query: ActivityQuery) -> Response {
+pub(super) async fn show_run(ScopedPages(pages): ScopedPages, path: ActivityPath, query: ActivityQuery) -> Response {
     show(&pages, Kind::Run, path, query).await
 }
 
-pub(super) async fn show_plan(State(pages): State<Pages>, path: ActivityPath, query: ActivityQuery) -> Response {
+pub(super) async fn show_plan(ScopedPages(pages): ScopedPages, path: ActivityPath, query: ActivityQuery) -> Response {
     show(&pages, Kind::Plan, path, query).await
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use askama::Template;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::rows::{ActivityRow, EvaluationRow, model_names, time};
+use super::scope::ScopedPages;
 use super::{Frame, Link, PageError, Pages, answer};
 use crate::links::Links;
 use crate::store::{ActivityFilter, Dag, Evaluation, EvaluationFilter, Kind, Node, NodeType, queries};
@@ -47,7 +48,10 @@ struct NodeRow {
     newest: Option<EvaluationRow>,
 }
 
-pub(super) async fn show(State(pages): State<Pages>, environment: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn show(
+    ScopedPages(pages): ScopedPages,
+    environment: Result<Path<String>, PathRejection>,
+) -> Response {
     answer(&pages, page(&pages, environment).await)
 }
 
@@ -57,14 +61,16 @@ async fn page(pages: &Pages, environment: Result<Path<String>, PathRejection>) -
     };
     let links = pages.links.clone();
     let requested = environment.clone();
+    let project = pages.project;
     let facts = pages
         .store
         .read(move |connection| {
-            if !queries::environment_exists(connection, &requested)? {
+            if !queries::environment_exists(connection, project, &requested)? {
                 return Ok(None);
             }
             let newest = |kind, limit| {
                 let filter = ActivityFilter {
+                    project,
                     kind,
                     environment: Some(requested.clone()),
                     after: None,
@@ -81,9 +87,13 @@ async fn page(pages: &Pages, environment: Result<Path<String>, PathRejection>) -
             };
             let runs = newest(Kind::Run, NEWEST_RUNS)?;
             let plans = newest(Kind::Plan, NEWEST_PLANS)?;
-            let dag = queries::dag(connection, &requested)?;
-            let filter =
-                EvaluationFilter { environment: Some(requested.clone()), latest: true, ..EvaluationFilter::default() };
+            let dag = queries::dag(connection, project, &requested)?;
+            let filter = EvaluationFilter {
+                project,
+                environment: Some(requested.clone()),
+                latest: true,
+                ..EvaluationFilter::default()
+            };
             let latest = queries::evaluations(connection, &filter)?;
             Ok(Some((dag, latest, runs, plans)))
         })

@@ -37,12 +37,13 @@ impl Facts {
             return Err(PageError::NotFound(format!("This is not the address of a {name}.")));
         };
         let message = format!("No {name} {id:?} has been recorded in environment {environment:?}.");
+        let project = pages.project;
         let facts = pages.store.read(move |connection| {
             let activity = queries::activity(connection, kind, &id)?;
-            let Some(activity) = activity.filter(|activity| activity.environment == environment) else {
+            let Some(activity) = activity.filter(|one| one.project == project && one.environment == environment) else {
                 return Ok(None);
             };
-            let mut filter = EvaluationFilter::default();
+            let mut filter = EvaluationFilter { project, ..EvaluationFilter::default() };
             match kind {
                 Kind::Run => filter.run_id = Some(id),
                 Kind::Plan => filter.plan_id = Some(id),
@@ -50,7 +51,7 @@ impl Facts {
             Ok(Some(Facts {
                 activity,
                 evaluations: queries::evaluations(connection, &filter)?,
-                dag: queries::dag(connection, &environment)?,
+                dag: queries::dag(connection, project, &environment)?,
             }))
         });
         facts.await?.ok_or(PageError::NotFound(message))

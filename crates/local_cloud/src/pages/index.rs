@@ -1,10 +1,10 @@
 //! `/`: the environments and the newest runs, or how to get some.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 
 use super::rows::ActivityRow;
+use super::scope::ScopedPages;
 use super::{Frame, Link, PageError, Pages, answer};
 use crate::store::{ActivityFilter, Kind, queries};
 
@@ -27,17 +27,19 @@ struct Card {
     last_run: Option<ActivityRow>,
 }
 
-pub(super) async fn show(State(pages): State<Pages>) -> Response {
+pub(super) async fn show(ScopedPages(pages): ScopedPages) -> Response {
     answer(&pages, page(&pages).await)
 }
 
 async fn page(pages: &Pages) -> Result<IndexPage, PageError> {
     let links = pages.links.clone();
+    let project = pages.project;
     let (environments, runs) = pages
         .store
         .read(move |connection| {
             let newest_runs = |environment: Option<String>, limit: u32| {
-                let filter = ActivityFilter { kind: Kind::Run, environment, after: None, newest_first: true, limit };
+                let filter =
+                    ActivityFilter { project, kind: Kind::Run, environment, after: None, newest_first: true, limit };
                 queries::activities(connection, &filter)?
                     .iter()
                     .map(|run| {
@@ -47,7 +49,7 @@ async fn page(pages: &Pages) -> Result<IndexPage, PageError> {
                     .collect::<rusqlite::Result<Vec<_>>>()
             };
             let mut cards = Vec::new();
-            for environment in queries::environments(connection)? {
+            for environment in queries::environments(connection, project)? {
                 cards.push(Card {
                     link: Link::new(&environment.name, links.environment(&environment.name)),
                     nodes: environment.nodes,

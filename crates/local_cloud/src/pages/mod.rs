@@ -9,6 +9,7 @@ mod model;
 mod definition;
 mod facts;
 mod rows;
+mod scope;
 
 use std::sync::Arc;
 
@@ -26,9 +27,15 @@ use crate::store::{Store, StoreError};
 #[derive(Clone)]
 pub(crate) struct Pages {
     pub store: Arc<Store>,
+    /// The links below the plain base URL.
+    pub root: Links,
     pub links: Links,
     /// Where clients reach the server, for the page that shows how to set it up.
     pub base_url: Arc<str>,
+    /// `seq` of the project that a request is about.
+    pub project: i64,
+    /// Its name, where pages should show it.
+    pub project_label: Option<Arc<str>>,
 }
 
 pub(crate) fn routes(pages: Pages) -> Router {
@@ -50,10 +57,14 @@ pub(crate) fn not_found(pages: &Pages, message: &str) -> Response {
 /// What surrounds every page.
 struct Frame {
     title: String,
+    /// The start page of the server.
+    root: String,
+    /// The start page of the project.
     home: String,
+    project: Option<Arc<str>>,
     stylesheet: String,
     crumbs: Vec<Link>,
-    /// Loads itself again while something goes on.
+    /// Reloads while something is in progress.
     refresh: bool,
 }
 
@@ -74,8 +85,10 @@ impl Frame {
     fn new(pages: &Pages, title: impl Into<String>, crumbs: Vec<Link>) -> Self {
         Self {
             title: title.into(),
+            root: pages.root.index(),
             home: pages.links.index(),
-            stylesheet: pages.links.stylesheet(),
+            project: pages.project_label.clone(),
+            stylesheet: pages.root.stylesheet(),
             crumbs,
             refresh: false,
         }
@@ -112,12 +125,14 @@ fn answer(pages: &Pages, page: Result<impl Template, PageError>) -> Response {
     match page {
         Ok(page) => html(&page),
         Err(PageError::NotFound(message)) => not_found(pages, &message),
-        Err(PageError::Broken(error)) => {
-            tracing::error!("failed to {error}");
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            problem(pages, status, "Internal error", &format!("Failed to {error}."))
-        }
+        Err(PageError::Broken(error)) => broken(pages, &error),
     }
+}
+
+/// The page for an error of the server's own.
+fn broken(pages: &Pages, error: &StoreError) -> Response {
+    tracing::error!("failed to {error}");
+    problem(pages, StatusCode::INTERNAL_SERVER_ERROR, "Internal error", &format!("Failed to {error}."))
 }
 
 fn html(page: &impl Template) -> Response {

@@ -2,12 +2,13 @@
 
 use askama::Template;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::definition::Definition;
 use super::rows::{AuditRow, EvaluationRow, ModelNames};
+use super::scope::ScopedPages;
 use super::{Frame, Link, PageError, Pages, answer};
 use crate::store::{EvaluationFilter, NodeVersion, queries};
 
@@ -46,7 +47,7 @@ pub(super) struct Version {
 }
 
 pub(super) async fn show(
-    State(pages): State<Pages>,
+    ScopedPages(pages): ScopedPages,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<Version>, QueryRejection>,
 ) -> Response {
@@ -65,7 +66,9 @@ async fn page(
     version: Option<String>,
 ) -> Result<ModelPage, PageError> {
     let links = &pages.links;
+    let project = pages.project;
     let filter = EvaluationFilter {
+        project,
         environment: Some(environment.clone()),
         node_name: Some(name.clone()),
         version: version.clone(),
@@ -77,8 +80,8 @@ async fn page(
     let (dag, versions, evaluations) = pages
         .store
         .read(move |connection| {
-            let dag = queries::dag(connection, &in_environment)?;
-            let versions = queries::node_versions(connection, &in_environment, &of_name)?;
+            let dag = queries::dag(connection, project, &in_environment)?;
+            let versions = queries::node_versions(connection, project, &in_environment, &of_name)?;
             Ok((dag, versions, queries::evaluations(connection, &filter)?))
         })
         .await?;

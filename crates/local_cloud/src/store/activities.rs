@@ -9,6 +9,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone)]
 pub(crate) struct Activity {
     pub seq: i64,
+    pub project: i64,
     pub kind: Kind,
     pub id: String,
     pub environment: String,
@@ -17,11 +18,14 @@ pub(crate) struct Activity {
     pub end_at: Option<Timestamp>,
     pub error_message: Option<String>,
     pub last_heartbeat_at: Timestamp,
+    /// No list shows it: its environment was deleted.
+    pub is_hidden: bool,
 }
 
 /// Which of them, and in which order.
 #[derive(Debug, Clone)]
 pub(crate) struct ActivityFilter {
+    pub project: i64,
     pub kind: Kind,
     pub environment: Option<String>,
     /// Only those with a larger `seq`.
@@ -30,9 +34,10 @@ pub(crate) struct ActivityFilter {
     pub limit: u32,
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Activity> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Activity> {
     Ok(Activity {
         seq: row.get("seq")?,
+        project: row.get("project")?,
         kind: row.get("kind")?,
         id: row.get("id")?,
         environment: row.get("environment")?,
@@ -41,9 +46,11 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Activity> {
         end_at: row.get("end_at")?,
         error_message: row.get("error_message")?,
         last_heartbeat_at: row.get("last_heartbeat_at")?,
+        is_hidden: row.get("is_hidden")?,
     })
 }
 
+/// Ids are unique across projects, since they are random.
 pub(crate) fn activity(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<Option<Activity>> {
     connection
         .prepare_cached("SELECT * FROM activity WHERE kind = ?1 AND id = ?2")?
@@ -57,12 +64,14 @@ pub(crate) fn activities(connection: &Connection, filter: &ActivityFilter) -> ru
     let order = if filter.newest_first { "DESC" } else { "ASC" };
     let sql = format!(
         "SELECT * FROM activity
-         WHERE kind = :kind AND (:environment IS NULL OR environment = :environment) AND seq > :after
+         WHERE project = :project AND NOT is_hidden AND kind = :kind
+           AND (:environment IS NULL OR environment = :environment) AND seq > :after
          ORDER BY seq {order} LIMIT :limit"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let found = statement.query_map(
         named_params! {
+            ":project": filter.project,
             ":kind": filter.kind,
             ":environment": filter.environment,
             ":after": filter.after.unwrap_or(0),
@@ -73,28 +82,42 @@ pub(crate) fn activities(connection: &Connection, filter: &ActivityFilter) -> ru
     found.collect()
 }
 
+/// The start of a run or plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewActivity<'a> {
+    pub project: i64,
+    pub kind: Kind,
+    pub id: &'a str,
+    pub environment: &'a str,
+}
+
 /// Stores its start. It starts again when it had ended before `at`: a plan may be applied twice.
 pub(crate) fn start_activity(
     connection: &Connection,
-    kind: Kind,
-    id: &str,
-    environment: &str,
+    new: NewActivity<'_>,
     at: Timestamp,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO activity (kind, id, environment, status, start_at, last_heartbeat_at)
-         VALUES (:kind, :id, :environment, 'in_progress', :at, :now)
+        "INSERT INTO activity (project, kind, id, environment, status, start_at, last_heartbeat_at)
+         VALUES (:project, :kind, :id, :environment, 'in_progress', :at, :now)
          ON CONFLICT (kind, id) DO UPDATE SET
              start_at = min(coalesce(start_at, :at), :at),
              status = CASE WHEN end_at < :at THEN 'in_progress' ELSE status END,
              error_message = CASE WHEN end_at < :at THEN NULL ELSE error_message END,
+             is_hidden = CASE WHEN end_at < :at THEN 0 ELSE is_hidden END,
              end_at = CASE WHEN end_at < :at THEN NULL ELSE end_at END,
              last_heartbeat_at = :now",
     )?;
     statement.execute(named_params! {
-        ":kind": kind, ":id": id, ":environment": environment, ":at": at, ":now": now,
+        ":project": new.project, ":kind": new.kind, ":id": new.id, ":environment": new.environment, ":at": at, ":now": now,
     })?;
+    connection
+        .prepare_cached(
+            "DELETE FROM plan_end WHERE activity =
+                 (SELECT seq FROM activity WHERE kind = ?1 AND id = ?2 AND end_at IS NULL)",
+        )?
+        .execute(params![new.kind, new.id])?;
     Ok(())
 }
 
@@ -114,6 +137,11 @@ pub(crate) fn end_activity(
         )?
         .execute(params![seq, status, error_message, at, now])?;
     connection.prepare_cached("DELETE FROM evaluation WHERE activity = ?1 AND status = 'scheduled'")?.execute([seq])?;
+    // A new place in the order: whoever has seen the plan end otherwise sees it again.
+    connection.prepare_cached("DELETE FROM plan_end WHERE activity = ?1")?.execute([seq])?;
+    connection
+        .prepare_cached("INSERT INTO plan_end (activity) SELECT seq FROM activity WHERE seq = ?1 AND kind = 'plan'")?
+        .execute([seq])?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
+use super::environments::deleted_at;
 use super::{NodeType, SourceType};
 use crate::timestamp::Timestamp;
 
@@ -12,6 +13,7 @@ const KEPT: u32 = 100;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Dag {
+    pub project: i64,
     pub environment: String,
     pub plan_id: Option<String>,
     /// Since when the environment has it.
@@ -44,20 +46,13 @@ pub(crate) struct NodeVersion {
     pub since: Timestamp,
 }
 
-/// An environment that the server knows.
-#[derive(Debug, Clone)]
-pub(crate) struct EnvironmentRow {
-    pub name: String,
-    /// Nodes of its DAG; none before a plan has finalized it.
-    pub nodes: i64,
-}
-
 /// The DAG that the environment has now.
-pub(crate) fn dag(connection: &Connection, environment: &str) -> rusqlite::Result<Option<Dag>> {
+pub(crate) fn dag(connection: &Connection, project: i64, environment: &str) -> rusqlite::Result<Option<Dag>> {
     let newest = connection
-        .prepare_cached("SELECT * FROM dag WHERE environment = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([environment], |row| {
+        .prepare_cached("SELECT * FROM dag WHERE project = ?1 AND environment = ?2 ORDER BY seq DESC LIMIT 1")?
+        .query_row(params![project, environment], |row| {
             let dag = Dag {
+                project,
                 environment: row.get("environment")?,
                 plan_id: row.get("plan_id")?,
                 at: row.get("at")?,
@@ -77,9 +72,13 @@ pub(crate) fn dag(connection: &Connection, environment: &str) -> rusqlite::Resul
     Ok(Some(dag))
 }
 
-/// Keeps the DAG unless the environment has it already, or has had a newer one.
+/// Keeps the DAG unless the environment has it already, has had a newer one, or was deleted after it.
 pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<()> {
-    if let Some(current) = self::dag(connection, &dag.environment)? {
+    let deleted_at = deleted_at(connection, dag.project, &dag.environment)?;
+    if deleted_at.is_some_and(|deleted_at| dag.at <= deleted_at) {
+        return Ok(());
+    }
+    if let Some(current) = self::dag(connection, dag.project, &dag.environment)? {
         let same = Dag { at: current.at, plan_id: current.plan_id.clone(), ..dag.clone() } == current;
         if same || dag.at < current.at {
             return Ok(());
@@ -87,10 +86,11 @@ pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<(
     }
     connection
         .prepare_cached(
-            "INSERT INTO dag (environment, plan_id, at, start_at, schedule_cron, schedule_seconds)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO dag (project, environment, plan_id, at, start_at, schedule_cron, schedule_seconds)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
+            dag.project,
             dag.environment,
             dag.plan_id,
             dag.at,
@@ -117,47 +117,25 @@ pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<(
         ])?;
     }
     connection.execute(
-        "DELETE FROM dag WHERE environment = ?1 AND seq NOT IN
-             (SELECT seq FROM dag WHERE environment = ?1 ORDER BY seq DESC LIMIT ?2)",
-        params![dag.environment, KEPT],
+        "DELETE FROM dag WHERE project = ?1 AND environment = ?2 AND seq NOT IN
+             (SELECT seq FROM dag WHERE project = ?1 AND environment = ?2 ORDER BY seq DESC LIMIT ?3)",
+        params![dag.project, dag.environment, KEPT],
     )?;
     Ok(())
-}
-
-/// Every environment with a DAG, a run or a plan, by name.
-pub(crate) fn environments(connection: &Connection) -> rusqlite::Result<Vec<EnvironmentRow>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT known.environment AS name,
-                (SELECT count(*) FROM dag_node WHERE dag_node.dag =
-                    (SELECT max(dag.seq) FROM dag WHERE dag.environment = known.environment)) AS nodes
-         FROM (SELECT environment FROM dag UNION SELECT environment FROM activity) AS known
-         ORDER BY known.environment",
-    )?;
-    let found =
-        statement.query_map([], |row| Ok(EnvironmentRow { name: row.get("name")?, nodes: row.get("nodes")? }))?;
-    found.collect()
-}
-
-pub(crate) fn environment_exists(connection: &Connection, environment: &str) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM dag WHERE environment = ?1)
-                 OR EXISTS (SELECT 1 FROM activity WHERE environment = ?1)",
-        )?
-        .query_row([environment], |row| row.get(0))
 }
 
 /// The versions that a node has had in the environment, newest first, each as it was last.
 pub(crate) fn node_versions(
     connection: &Connection,
+    project: i64,
     environment: &str,
     name: &str,
 ) -> rusqlite::Result<Vec<NodeVersion>> {
     let mut statement = connection.prepare_cached(
         "SELECT dag_node.*, dag.at FROM dag_node JOIN dag ON dag.seq = dag_node.dag
-         WHERE dag.environment = ?1 AND dag_node.name = ?2 ORDER BY dag.seq DESC",
+         WHERE dag.project = ?1 AND dag.environment = ?2 AND dag_node.name = ?3 ORDER BY dag.seq DESC",
     )?;
-    let mut rows = statement.query([environment, name])?;
+    let mut rows = statement.query(params![project, environment, name])?;
     let mut versions: Vec<NodeVersion> = Vec::new();
     while let Some(row) = rows.next()? {
         let (node, since) = (node_from_row(row)?, row.get("at")?);
@@ -183,11 +161,11 @@ fn node_from_row(row: &Row<'_>) -> rusqlite::Result<Node> {
     })
 }
 
-fn to_json(list: &[String]) -> String {
+pub(super) fn to_json(list: &[String]) -> String {
     serde_json::Value::from(list).to_string()
 }
 
-fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     let column = row.as_ref().column_index(column)?;
     serde_json::from_str(&text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))

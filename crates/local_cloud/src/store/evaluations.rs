@@ -10,6 +10,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone)]
 pub(crate) struct Evaluation {
     pub seq: i64,
+    pub project: i64,
     pub id: String,
     pub kind: Kind,
     pub activity_id: String,
@@ -25,6 +26,8 @@ pub(crate) struct Evaluation {
     pub end_at: Option<Timestamp>,
     pub error_message: Option<String>,
     pub log: Option<String>,
+    /// Nothing was loaded, only audited.
+    pub only_audits: bool,
     pub audits: Vec<Audit>,
 }
 
@@ -45,6 +48,7 @@ pub(crate) struct Audit {
 /// Which evaluations, and in which order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EvaluationFilter {
+    pub project: i64,
     pub run_id: Option<String>,
     pub plan_id: Option<String>,
     /// Made in it, or of a version of a node that it has now.
@@ -59,7 +63,6 @@ pub(crate) struct EvaluationFilter {
 
 const COLUMNS: &str = "evaluation.*, activity.kind, activity.id AS activity_id, activity.environment,
      activity.end_at IS NOT NULL AS activity_ended";
-const CURRENT_DAG: &str = "(SELECT max(seq) FROM dag WHERE environment = ?)";
 
 pub(crate) fn evaluations(connection: &Connection, filter: &EvaluationFilter) -> rusqlite::Result<Vec<Evaluation>> {
     let (sql, values) = sql(filter);
@@ -88,14 +91,15 @@ fn sql(filter: &EvaluationFilter) -> (String, Vec<Value>) {
     let plan = QueryPlan::of(filter);
     let (conditions, values) = conditions(filter, plan);
     let from = match plan {
-        QueryPlan::All | QueryPlan::NewestOfNode => "evaluation",
-        QueryPlan::NewestOfCurrentVersion => {
+        QueryPlan::All | QueryPlan::NewestOfNode => "evaluation".to_owned(),
+        QueryPlan::NewestOfCurrentVersion => format!(
             "dag_node JOIN evaluation ON evaluation.seq =
                  (SELECT seq FROM evaluation AS newest
-                  WHERE newest.node_name = dag_node.name AND newest.version = dag_node.version
-                    AND newest.start_at IS NOT NULL
-                  ORDER BY newest.start_at DESC, newest.seq DESC LIMIT 1)"
-        }
+                  WHERE newest.project = {} AND newest.node_name = dag_node.name
+                    AND newest.version = dag_node.version AND newest.start_at IS NOT NULL
+                  ORDER BY newest.start_at DESC, newest.seq DESC LIMIT 1)",
+            filter.project
+        ),
     };
     let from = format!("{from} JOIN activity ON activity.seq = evaluation.activity");
     let order = if filter.newest_first {
@@ -153,6 +157,12 @@ fn conditions(filter: &EvaluationFilter, plan: QueryPlan) -> (String, Vec<Value>
         conditions.push(condition.to_owned());
         values.extend(texts.iter().map(|text| Value::from((*text).clone())));
     };
+    let current_dag = format!("(SELECT max(seq) FROM dag WHERE project = {} AND environment = ?)", filter.project);
+    let of_current_dag = format!(
+        "EXISTS (SELECT 1 FROM dag_node WHERE dag_node.dag = {current_dag}
+                     AND dag_node.name = evaluation.node_name AND dag_node.version = evaluation.version)"
+    );
+    only(&format!("evaluation.project = {}", filter.project), &[]);
     for (kind, id) in [(Kind::Run, &filter.run_id), (Kind::Plan, &filter.plan_id)] {
         if let Some(id) = id {
             let kind = kind.as_str();
@@ -169,31 +179,24 @@ fn conditions(filter: &EvaluationFilter, plan: QueryPlan) -> (String, Vec<Value>
         match plan {
             QueryPlan::All => {
                 only(
-                    &format!("(activity.environment = ? OR EXISTS ({}))", of_current_dag()),
+                    &format!("((activity.environment = ? AND NOT activity.is_hidden) OR {of_current_dag})"),
                     &[environment, environment],
                 );
             }
-            QueryPlan::NewestOfNode => only(&format!("EXISTS ({})", of_current_dag()), &[environment]),
-            QueryPlan::NewestOfCurrentVersion => only(&format!("dag_node.dag = {CURRENT_DAG}"), &[environment]),
+            QueryPlan::NewestOfNode => only(&of_current_dag, &[environment]),
+            QueryPlan::NewestOfCurrentVersion => only(&format!("dag_node.dag = {current_dag}"), &[environment]),
         }
     }
     if plan == QueryPlan::NewestOfNode {
         only("evaluation.start_at IS NOT NULL", &[]);
     }
-    let conditions = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
-    (conditions, values)
-}
-
-fn of_current_dag() -> String {
-    format!(
-        "SELECT 1 FROM dag_node WHERE dag_node.dag = {CURRENT_DAG}
-             AND dag_node.name = evaluation.node_name AND dag_node.version = evaluation.version"
-    )
+    (conditions.join(" AND "), values)
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Evaluation> {
     Ok(Evaluation {
         seq: row.get("seq")?,
+        project: row.get("project")?,
         id: row.get("id")?,
         kind: row.get("kind")?,
         activity_id: row.get("activity_id")?,
@@ -208,6 +211,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Evaluation> {
         end_at: row.get("end_at")?,
         error_message: row.get("error_message")?,
         log: row.get("log")?,
+        only_audits: row.get("only_audits")?,
         audits: Vec::new(),
     })
 }
@@ -234,6 +238,7 @@ fn with_audits(connection: &Connection, mut evaluation: Evaluation) -> rusqlite:
 /// What is known of an evaluation before it begins.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvaluation<'a> {
+    pub project: i64,
     pub id: &'a str,
     /// `seq` of its run or plan.
     pub activity: i64,
@@ -241,16 +246,27 @@ pub(crate) struct NewEvaluation<'a> {
     pub version: &'a str,
     pub interval_start: Option<Timestamp>,
     pub interval_end: Option<Timestamp>,
+    pub only_audits: bool,
 }
 
 /// Stores a batch that will be evaluated.
 pub(crate) fn schedule_evaluation(connection: &Connection, new: &NewEvaluation<'_>) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO evaluation (id, activity, node_name, version, interval_start, interval_end, status)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'scheduled') ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO evaluation (project, id, activity, node_name, version, interval_start, interval_end, only_audits,
+                                     status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'scheduled') ON CONFLICT (id) DO NOTHING",
         )?
-        .execute(params![new.id, new.activity, new.node_name, new.version, new.interval_start, new.interval_end])?;
+        .execute(params![
+            new.project,
+            new.id,
+            new.activity,
+            new.node_name,
+            new.version,
+            new.interval_start,
+            new.interval_end,
+            new.only_audits
+        ])?;
     Ok(())
 }
 
@@ -263,28 +279,30 @@ pub(crate) fn start_evaluation(
     schedule_evaluation(connection, new)?;
     connection
         .prepare_cached(
-            "UPDATE evaluation SET start_at = :at,
+            "UPDATE evaluation SET start_at = :at, only_audits = max(only_audits, :only_audits),
                  status = CASE WHEN end_at IS NULL THEN 'in_progress' ELSE status END WHERE id = :id",
         )?
-        .execute(named_params! {":id": new.id, ":at": at})?;
+        .execute(named_params! {":id": new.id, ":at": at, ":only_audits": new.only_audits})?;
     Ok(())
 }
 
+/// How an evaluation ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End<'a> {
+    pub status: Status,
+    pub error_message: Option<&'a str>,
+    pub log: Option<&'a str>,
+    pub only_audits: bool,
+}
+
 /// Stores its end. One whose start was not reported started then, too.
-pub(crate) fn end_evaluation(
-    connection: &Connection,
-    seq: i64,
-    status: Status,
-    error_message: Option<&str>,
-    log: Option<&str>,
-    at: Timestamp,
-) -> rusqlite::Result<()> {
+pub(crate) fn end_evaluation(connection: &Connection, seq: i64, end: End<'_>, at: Timestamp) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE evaluation SET status = ?2, error_message = ?3, log = ?4, end_at = ?5,
-                 start_at = coalesce(start_at, ?5) WHERE seq = ?1",
+                 start_at = coalesce(start_at, ?5), only_audits = max(only_audits, ?6) WHERE seq = ?1",
         )?
-        .execute(params![seq, status, error_message, log, at])?;
+        .execute(params![seq, end.status, end.error_message, end.log, at, end.only_audits])?;
     Ok(())
 }
 

@@ -4,7 +4,10 @@
 mod activities;
 mod dags;
 mod enums;
+mod environments;
 mod evaluations;
+mod plans;
+mod projects;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,18 +24,23 @@ pub(crate) use dags::{Dag, Node, NodeVersion};
 pub(crate) use enums::{Kind, NodeType};
 pub use enums::{SourceType, Status};
 pub(crate) use evaluations::{Audit, Evaluation, EvaluationFilter};
+pub(crate) use plans::{Plan, PlanFilter};
+pub(crate) use projects::{NO_PROJECT, Project, name_of_segment};
 
 /// Every query about one of these is a function of its module.
 pub(crate) mod queries {
     pub(crate) use super::activities::*;
     pub(crate) use super::dags::*;
+    pub(crate) use super::environments::*;
     pub(crate) use super::evaluations::*;
+    pub(crate) use super::plans::*;
+    pub(crate) use super::projects::*;
 }
 
 /// In the order in which they were written; a released one never changes.
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("../schema/0001_runs_evaluations_dags.sql")),
-    M::up(include_str!("../schema/0002_heartbeats.sql")),
+    M::up(include_str!("../schema/0002_projects_plans_due.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -143,4 +151,57 @@ fn create(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_of_the_first_form_keeps_its_rows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("cloud.db");
+        let old = Connection::open(&file).expect("a database");
+        old.execute_batch(include_str!("../schema/0001_runs_evaluations_dags.sql")).expect("tables");
+        old.execute_batch(
+            "PRAGMA user_version = 1;
+             INSERT INTO activity (kind, id, environment, status, start_at, end_at, heard_at) VALUES
+                 ('run', 'r1', 'prod', 'success', 1, 2, 2), ('plan', 'p1', 'prod', 'success', 5, 9, 9),
+                 ('plan', 'p2', 'prod', 'failed', 6, 7, 7), ('plan', 'p3', 'prod', 'in_progress', 6, NULL, 7);
+             INSERT INTO evaluation (id, activity, node_name, version, status, start_at)
+                 VALUES ('e1', 1, 'n', 'v', 'success', 1);
+             INSERT INTO dag (environment, at, start_at, schedule_cron, schedule_seconds) VALUES ('prod', 1, 1, '', 1);
+             INSERT INTO dag_node VALUES (1, 'n', 0, 'v', 'n', NULL, 'sql', 'model', '[]', '[]', '[]');",
+        )
+        .expect("rows");
+        drop(old);
+
+        let store = Store::open(&file).expect("it opens");
+        let check = store.read(|connection| {
+            let [project] = &queries::projects(connection)?[..] else { panic!("one project") };
+            assert_eq!((project.name.as_str(), &project.state), ("", &None));
+            let filter =
+                PlanFilter { project: project.seq, environment: None, since_seq: 0, newest_first: false, limit: 9 };
+            let plans = queries::ended_plans(connection, &filter)?;
+            let ids: Vec<&str> = plans.iter().map(|plan| plan.activity.id.as_str()).collect();
+            assert_eq!(ids, ["p2", "p1"]);
+            let latest = EvaluationFilter {
+                project: project.seq,
+                environment: Some("prod".to_owned()),
+                latest: true,
+                ..EvaluationFilter::default()
+            };
+            assert_eq!(queries::evaluations(connection, &latest)?.len(), 1);
+            assert!(queries::environment_exists(connection, project.seq, "prod")?);
+            Ok(())
+        });
+        check.await.expect("it answers");
+    }
+
+    #[tokio::test]
+    async fn a_new_database_holds_no_project() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("cloud.db")).expect("it opens");
+        assert_eq!(store.read(queries::projects).await.expect("it answers"), []);
+    }
 }

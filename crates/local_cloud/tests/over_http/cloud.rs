@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use local_cloud::{Secret, Settings};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ impl Cloud {
         }));
         Self {
             base: format!("http://{address}"),
-            client: http_client(),
+            client: client_builder().build().expect("a client"),
             bearer: None,
             stop: Some(stop),
             server,
@@ -159,9 +159,8 @@ impl Cloud {
     }
 }
 
-fn http_client() -> Client {
+pub fn client_builder() -> ClientBuilder {
     // Another test of this process may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(20));
-    client.build().expect("a client")
+    Client::builder().no_proxy().timeout(Duration::from_secs(20))
 }

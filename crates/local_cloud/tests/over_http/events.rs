@@ -41,6 +41,16 @@ pub fn environment(name: &str, second: u32, nodes: &[Value]) -> Value {
     event("environment", second, fields)
 }
 
+pub fn environment_deleted(name: &str, second: u32) -> Value {
+    event("environment_deleted", second, json!({"environment": name}))
+}
+
+pub fn due(second: u32, run: Activity, names: &[&str]) -> Value {
+    let mut fields = run.fields();
+    fields["node_names"] = names.into();
+    event("due", second, fields)
+}
+
 /// A run or a plan.
 #[derive(Clone, Copy)]
 pub struct Activity {

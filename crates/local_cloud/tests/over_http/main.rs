@@ -5,9 +5,12 @@ mod events; // what a recorder would send
 
 mod auth;
 mod dags;
+mod environments;
 mod evaluations;
 mod heartbeat;
 mod pages;
+mod plans;
+mod projects;
 mod recorder;
 mod runs;
 mod shutdown;

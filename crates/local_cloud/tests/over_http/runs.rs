@@ -22,12 +22,12 @@ async fn a_run_is_followed_from_its_start_to_its_end() {
     cloud.ingest(&[run("r1").started(10)]).await;
     let link = format!("{}/environments/prod/runs/r1?tab=summary&tab_summary=executions", cloud.base);
     let open = json!({"environment": "prod", "run_id": "r1", "start_at": at(10), "end_at": null,
-                      "error_message": null, "status": "in_progress", "link": link});
+                      "error_message": null, "status": "in_progress", "link": link, "seq": 1});
     assert_eq!(cloud.get("/runs/r1").await, open);
 
     cloud.ingest(&[run("r1").ended(20, "failed", Some("1 of 2 models failed"))]).await;
     let over = json!({"environment": "prod", "run_id": "r1", "start_at": at(10), "end_at": at(20),
-                      "error_message": "1 of 2 models failed", "status": "failed", "link": link});
+                      "error_message": "1 of 2 models failed", "status": "failed", "link": link, "seq": 1});
     assert_eq!(cloud.get("/runs/r1").await, over);
     assert_eq!(cloud.get("/runs?environment=prod").await, json!([over]));
 }

@@ -1,1 +1,0 @@
-ALTER TABLE activity RENAME COLUMN heard_at TO last_heartbeat_at;
