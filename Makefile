@@ -63,7 +63,7 @@ test-fast-rust:
 
 .PHONY: test-fast-python
 test-fast-python:
-	$(WORKING_TREE) $(NEWEST)/bin/python -m pytest -q -m fast tests/dagster tests/imports
+	$(WORKING_TREE) $(NEWEST)/bin/python -m pytest -q -m fast tests/dagster tests/imports tests/chaos
 	$(WORKING_TREE) $(SQLMESH)/bin/python -m pytest -q -m fast tests/recorder
 
 # After the wheel: maturin takes the executable away from where cargo put it, for a moment.
@@ -117,10 +117,12 @@ test-daemon-oldest: $(OLDEST)/.wheel
 test-daemon-newest: $(NEWEST)/.wheel
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/daemon
 
-# The chaos, for so long that each part is killed once.
+# The chaos, for so long that each part is killed once; from one seed, so that two changes meet the same. `make chaos` draws one.
+CHAOS_SEED := 20240501
 .PHONY: test-chaos
 test-chaos: $(NEWEST)/.wheel
-	$(LOGGED) $(NEWEST)/bin/python tests/chaos/chaos.py --seconds 90
+	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/chaos
+	$(LOGGED) $(NEWEST)/bin/python tests/chaos/chaos.py --seconds 90 --seed $(CHAOS_SEED)
 
 # The whole way: SQLMesh, the local cloud, `dagster dev`; with the newest also a browser.
 .PHONY: test-end-to-end-oldest
@@ -133,8 +135,8 @@ test-end-to-end-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/end_to_end
 
 .PHONY: chaos
-chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600
-	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds $(or $(CHAOS_SECONDS),600)
+chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600 SEED=1
+	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds $(or $(CHAOS_SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
 fuzz: ## Feed answers and names of all sorts to what reads them, FUZZ_SECONDS=60 each; builds cargo-fuzz first, needs the network

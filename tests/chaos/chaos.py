@@ -26,15 +26,16 @@ sys.path[:0] = [str(HERE.parent / "support")]
 
 import dagster as dg  # noqa: E402
 from accounts import MIRROR, SYNC, accounts  # noqa: E402
-from deployment import LOCATION, Deployment, Process  # noqa: E402
+from deployment import LOCATION, PARTS, Deployment, Process  # noqa: E402
 from scripted_cloud import ScriptedCloud  # noqa: E402
+from stall import Stalled, StallWatch  # noqa: E402
 
 CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-chaos"}
 # A mirror that breaks off is asked for again twice: the third attempt has to be left in peace.
 ATTEMPTS = 3
 NEW_RUN_EVERY_S = 20.0
-# Whatever a busy machine needs for what will come.
-PATIENCE_S = 300.0
+# If nothing moves for so long, nothing will.
+STALL_LIMIT_S = 300.0
 # Of so many remote runs the mirrors are not struck by themselves, only by what strikes everything.
 SPARED = 0.35
 
@@ -70,6 +71,11 @@ FATAL: list[Any] = [
 ]
 
 
+LOCATION_QUERY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+  __typename ... on PythonError { message } ... on RepositoryLocation { repositories { sensors { name sensorState {
+  status ticks(limit: 3) { status skipReason timestamp endTimestamp error { message } } } } } } } } } } }"""
+
+
 class Chaos:
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         self.seconds: float = arguments.seconds
@@ -89,6 +95,7 @@ class Chaos:
             "TOBIKO_FACADE_CALL_LIMIT_S": "10",
         }
         self.dagster = Deployment(folder, HERE / "definitions.py", "", env)
+        self.watch = StallWatch(self.dagsters_progress, self.waits_for, arguments.stall_limit)
         self.found: list[str] = []
         self.new_models = 0
         self.spared: dict[str, bool] = {}
@@ -111,7 +118,7 @@ class Chaos:
         return {"seed": seed, "environments": [{"generate": generate}], "runs": history}
 
     def begin(self) -> None:
-        self.cloud.settled(PATIENCE_S)
+        self.cloud.settled(STALL_LIMIT_S)
         self.dagster.start()
         os.environ["DAGSTER_HOME"] = str(self.dagster.home)
         with dg.DagsterInstance.get() as instance:
@@ -119,7 +126,7 @@ class Chaos:
             def synced() -> bool:
                 return any(run.is_finished for run in instance.get_runs(dg.RunsFilter(job_name=SYNC)))
 
-            self.dagster.wait_for("the first sync", synced, PATIENCE_S)
+            self.watch.wait_for("the first sync", synced)
         say(f"Dagster is at http://127.0.0.1:{self.dagster.page_port}, the cloud at {self.cloud.base_url}")
 
     def rage(self) -> None:
@@ -140,10 +147,10 @@ class Chaos:
                 self.waiting.append(turns.pop())
             self.something()
             self.strike_for(self.chance.uniform(0.3, 2.5))
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + STALL_LIMIT_S
         while self.missing() and time.monotonic() < until:
             self.waiting = self.missing()
-            if self.all_told():
+            if self.all_mirrored():
                 self.new_run()
             self.strike_for(2)
         self.cloud.clear_faults()
@@ -188,6 +195,7 @@ class Chaos:
                     self.happened.append(happened)
         for part in self.dagster.supervise():
             self.counts[f"started again: {part}"] += 1
+        self.watch.look("somebody to strike" if self.waiting else "the next trouble")
 
     # Each says whether it happened.
 
@@ -316,7 +324,7 @@ class Chaos:
             return attempts >= ATTEMPTS
         return attempts == ATTEMPTS - 1 and "tobiko/mirror" not in newest.tags
 
-    def all_told(self) -> bool:
+    def all_mirrored(self) -> bool:
         """Whether every remote run has been mirrored, and nothing goes on."""
         state = self.cloud.state()
         if state["pending"] or any(not run["end_at"] for run in state["runs"]):
@@ -329,18 +337,43 @@ class Chaos:
     def settle(self) -> None:
         def settled() -> bool:
             self.dagster.supervise()
-            return self.all_told()
+            return self.all_mirrored()
 
-        try:
-            self.dagster.wait_for("the last mirror", settled, PATIENCE_S + self.seconds)
-            # An old run, after all the newer ones.
-            before = self.told_by_hand()
-            self.dagster.wait_for("a launch by hand", self.mirror_again, PATIENCE_S)
-            self.dagster.wait_for("its end", lambda: self.told_by_hand() > before, PATIENCE_S)
-        except TimeoutError as error:
-            self.found.append(str(error))
+        self.watch.wait_for("the last mirror", settled)
+        # An old run, after all the newer ones.
+        before = self.mirrored_by_hand()
+        self.watch.wait_for("a launch by hand", self.mirror_again)
+        self.watch.wait_for("the end of the mirror launched by hand", lambda: self.mirrored_by_hand() > before)
 
-    def told_by_hand(self) -> int:
+    def dagsters_progress(self) -> Any:
+        """What changes whenever a mirror or a sync starts, ends or is requested."""
+        with dg.DagsterInstance.get() as instance:
+            runs = instance.get_runs()
+        return Counter((run.job_name, run.status, "tobiko/mirror" in run.tags) for run in runs)
+
+    def waits_for(self) -> str:
+        """Why it may be that nothing moves: what is not mirrored, and what Dagster says of its location and its ticks."""
+        with dg.DagsterInstance.get() as instance:
+            runs = instance.get_runs()
+        complete = {run.tags.get("tobiko/run_id") for run in runs if "tobiko/mirror" in run.tags}
+        state = self.cloud.state()
+        lines = [
+            f"remote run {run['run_id']}: {run['status']}, mirrors {self.attempts(run['run_id'])}"
+            for run in state["runs"]
+            if run["run_id"] not in complete and not run["run_id"].startswith("old-")
+        ]
+        lines += [
+            f"Dagster run {run.run_id} of {run.job_name}: {run.status.value}" for run in runs if not run.is_finished
+        ]
+        lines += [f"has not happened: {act.__name__}" for act in self.missing()]
+        location = self.dagster.ask(LOCATION_QUERY)
+        lines.append(f"Dagster's location: {location or 'its page does not answer'}")
+        for part in PARTS:
+            log = self.folder / f"{part.replace(' ', '_')}.log"
+            lines.append(f"{log.name}: ...{log.read_text(errors='replace')[-1500:] if log.exists() else ''}")
+        return "\n".join(lines)
+
+    def mirrored_by_hand(self) -> int:
         with dg.DagsterInstance.get() as instance:
             told = instance.get_runs(dg.RunsFilter(job_name=MIRROR, tags={"tobiko/mirror": "complete"}))
         return len([run for run in told if run.is_finished and "dagster/run_key" not in run.tags])
@@ -378,10 +411,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="how long things go wrong")
     parser.add_argument("--nodes", type=int, default=60, help="of the remote DAG")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument(
+        "--stall-limit", type=float, default=STALL_LIMIT_S, help="seconds without any progress that end it"
+    )
     beside = Path(sys.executable).parent / "tobiko-facade"
     parser.add_argument("--executable", default=os.environ.get("TOBIKO_FACADE_EXECUTABLE") or str(beside))
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Started in the background of a script, it would inherit that SIGINT is ignored, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith(("TCLOUD_", "DAGSTER_"))]:
         del os.environ[name]
 
@@ -389,9 +427,13 @@ def main() -> int:
     say(f"seed {arguments.seed}, {arguments.seconds:.0f} s, Dagster {dg.__version__}; all logs are in {folder}")
     chaos = Chaos(arguments, folder)
     try:
-        chaos.begin()
-        chaos.rage()
-        chaos.settle()
+        try:
+            chaos.begin()
+            chaos.rage()
+            chaos.settle()
+        except Stalled as stalled:
+            say(f"WRONG: {stalled}")
+            return 1
         good = chaos.account()
     finally:
         chaos.end()
