@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -33,7 +34,8 @@ class Written:
     by: str
 
 
-def accounts(instance: dg.DagsterInstance, state: dict[str, Any]) -> Found:
+def accounts(instance: dg.DagsterInstance, state: dict[str, Any], plans: dict[str, dict[str, Any]]) -> Found:
+    """`state`: the control API's. `plans`: those that have ended, in the shape of its runs."""
     found = Found()
     dag = state["environments"]["prod"]
     models = {run["run_id"]: Model(dag, run) for run in state["runs"] if run["end_at"]}
@@ -49,12 +51,18 @@ def accounts(instance: dg.DagsterInstance, state: dict[str, Any]) -> Found:
                     mirrors[remote].append(run)
                 _check_steps(found, models[remote], run, entries)
     expected = {run_id: _expected(model) for run_id, model in models.items()}
-    _check_truth(found, expected, written)
+    of_plans = {plan_id: _expected(Model(dag, plan)) for plan_id, plan in plans.items()}
+    everything = {**models, **{plan_id: Model(dag, plan) for plan_id, plan in plans.items()}}
+    newest = _newest(everything, {**expected, **of_plans})
+    _check_truth(found, {**expected, **of_plans}, written)
     _check_order(found, written)
     _check_shown(found, instance, written)
-    _check_complete(found, expected, mirrors, written)
+    _check_complete(found, expected, newest, mirrors, written)
+    _check_newest(found, newest, written)
+    _check_plans(found, instance, plans)
     _check_sync(found, expected, written)
     found.counts["remote runs"] = len(models)
+    found.counts["plans"] = len(plans)
     found.counts["remote evaluations"] = sum(len(model.run["evaluations"]) for model in models.values())
     return found
 
@@ -68,17 +76,19 @@ def _written(entry: Any, by: str) -> list[Written]:
         return getattr(metadata.get(name), "value", None)
 
     if event.event_type_value == "ASSET_MATERIALIZATION":
-        told = event.step_materialization_data.materialization
-        evaluation_id = value(told.metadata, "Tobiko Cloud Execution Id")
-        of = value(told.metadata, "Materialization Timestamp")
-        return [Written(told.asset_key, told.asset_key.to_user_string(), evaluation_id, entry.timestamp, of, "", by)]
+        reported = event.step_materialization_data.materialization
+        evaluation_id = value(reported.metadata, "Tobiko Cloud Execution Id")
+        of = value(reported.metadata, "Materialization Timestamp")
+        return [
+            Written(reported.asset_key, reported.asset_key.to_user_string(), evaluation_id, entry.timestamp, of, "", by)
+        ]
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
-        told = event.event_specific_data
-        evaluation_id = value(told.metadata, "Tobiko Cloud Evaluation Id")
-        of = value(told.metadata, "Execution Timestamp")
-        result = "passed" if told.passed else told.severity.value
-        check = f"{told.asset_key.to_user_string()}:{told.check_name.rsplit('.', 1)[-1]}"
-        return [Written(told.asset_check_key, check, evaluation_id, entry.timestamp, of, result, by)]
+        reported = event.event_specific_data
+        evaluation_id = value(reported.metadata, "Tobiko Cloud Evaluation Id")
+        of = value(reported.metadata, "Execution Timestamp")
+        result = "passed" if reported.passed else reported.severity.value
+        check = f"{reported.asset_key.to_user_string()}:{reported.check_name.rsplit('.', 1)[-1]}"
+        return [Written(reported.asset_check_key, check, evaluation_id, entry.timestamp, of, result, by)]
     return []
 
 
@@ -86,10 +96,10 @@ def _expected(model: Model) -> dict[tuple[str, str], str]:
     """By asset or check, and evaluation: the result. (Each node has one evaluation in a run here.)"""
     expected = {}
     for node, evaluations in model.evaluations.items():
-        told = model.final(node)
-        for evaluation_id in told.materializations:
+        reported = model.final(node)
+        for evaluation_id in reported.materializations:
             expected[_asset(node), evaluation_id] = ""
-        for covered, audit, result in told.checks:
+        for covered, audit, result in reported.checks:
             check = f"{_asset(covered)}:{audit.replace(chr(34), '').rsplit('.', 1)[-1]}"
             expected[check, evaluations[-1]["evaluation_id"]] = result
     return expected
@@ -102,14 +112,14 @@ def _asset(node: str) -> str:
 def _check_steps(found: Found, model: Model, run: dg.DagsterRun, entries: list[Any]) -> None:
     """How the steps and the run ended. Of a mirror that broke off, only what it says must be true."""
     complete = run.tags.get("tobiko/mirror") == "complete" and run.is_finished
-    found.counts["mirrors that told all" if complete else "mirrors that broke off"] += 1
+    found.counts["complete mirrors" if complete else "mirrors that broke off"] += 1
     ends = {
         entry.step_key: (ENDS[entry.dagster_event.event_type_value], entry)
         for entry in entries
         if entry.dagster_event and entry.step_key and entry.dagster_event.event_type_value in ENDS
     }
     nodes = {_asset(name).replace("/", "_"): name for name in model.nodes}
-    outcomes = {name: {told.outcome for told in model.possible(name)} for name in model.nodes}
+    outcomes = {name: {reported.outcome for reported in model.possible(name)} for name in model.nodes}
     for step, (end, entry) in ends.items():
         possible = {end_of(outcome) for outcome in outcomes.get(nodes.get(step, ""), {"nothing_due"})}
         is_remote = end != "failure" or "failed in Tobiko Cloud" in str(
@@ -118,7 +128,7 @@ def _check_steps(found: Found, model: Model, run: dg.DagsterRun, entries: list[A
         if is_remote and end not in possible:
             found.faults.append(f"step {step} of {run.run_id}: {end}, the truth is {possible}")
         elif not is_remote and complete:
-            found.faults.append(f"step {step} of {run.run_id} broke off, though the mirror told all")
+            found.faults.append(f"step {step} of {run.run_id} broke off, though the mirror is complete")
     if not complete:
         if run.status == dg.DagsterRunStatus.SUCCESS:
             found.faults.append(f"run {run.run_id} is green, though its mirror broke off")
@@ -176,18 +186,59 @@ def _check_shown(found: Found, instance: dg.DagsterInstance, written: list[Writt
     found.counts["assets and checks that show their newest"] += len(newest)
 
 
+def _newest(models: dict[str, Model], expected: dict[str, dict[tuple[str, str], str]]) -> dict[str, str]:
+    """By asset or check: its newest evaluation, of a run or of a plan."""
+    ends = {
+        one["evaluation_id"]: one["end_at"] or ""
+        for model in models.values()
+        for evaluations in model.evaluations.values()
+        for one in evaluations
+    }
+    newest: dict[str, str] = {}
+    for keys in expected.values():
+        for what, evaluation_id in keys:
+            if what not in newest or _instant(ends[evaluation_id]) > _instant(ends[newest[what]]):
+                newest[what] = evaluation_id
+    return newest
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _check_newest(found: Found, newest: dict[str, str], written: list[Written]) -> None:
+    """Whoever evaluated it: the newest result of each asset and check has arrived."""
+    there = {(one.what, one.evaluation_id) for one in written}
+    found.counts["assets and checks whose newest result arrived"] += len(newest)
+    found.faults += [f"{key}, the newest, is missing" for key in newest.items() if key not in there]
+
+
+def _check_plans(found: Found, instance: dg.DagsterInstance, plans: dict[str, dict[str, Any]]) -> None:
+    """A plan that failed is a sync that failed; no other sync of a plan fails for what the plan did."""
+    syncs: dict[str, list[dg.DagsterRun]] = defaultdict(list)
+    for run in instance.get_runs(dg.RunsFilter(job_name=SYNC)):
+        if plan_id := run.tags.get("tobiko/plan_id"):
+            syncs[plan_id].append(run)
+    for plan_id, plan in plans.items():
+        ended = [run.status for run in syncs.get(plan_id, ()) if run.is_finished]
+        if plan["status"] == "failed" and dg.DagsterRunStatus.FAILURE not in ended:
+            found.faults.append(f"{plan_id} failed, and no sync of it did: {ended}")
+        found.counts["failed plans that show as failed syncs"] += plan["status"] == "failed"
+
+
 def _check_complete(
     found: Found,
     expected: dict[str, dict[tuple[str, str], str]],
+    newest: dict[str, str],
     mirrors: dict[str, list[dg.DagsterRun]],
     written: list[Written],
 ) -> None:
     times = Counter((one.what, one.evaluation_id) for one in written)
     for run_id, of_run in expected.items():
         if run_id.startswith("old-"):
-            continue  # ended before the first sync, which tells the newest state only
-        told = [run for run in mirrors.get(run_id, ()) if run.tags.get("tobiko/mirror") == "complete"]
-        if not told:
+            continue  # ended before the first sync, which reports the newest state only
+        complete = [run for run in mirrors.get(run_id, ()) if run.tags.get("tobiko/mirror") == "complete"]
+        if not complete:
             attempts = [(run.tags["dagster/run_key"], run.status.value) for run in mirrors.get(run_id, ())]
             found.faults.append(f"remote run {run_id} was never mirrored to its end: {attempts}")
             continue
@@ -198,7 +249,9 @@ def _check_complete(
             kind = "check results" if ":" in key[0] else "materializations"
             found.counts[f"{kind} expected"] += 1
             found.counts[f"{kind} written"] += times[key]
-            if times[key] == 0:
+            if times[key] == 0 and run_id.startswith("late-") and newest[key[0]] != key[1]:
+                found.counts[f"{kind} of late runs that nothing newer was replaced with"] += 1
+            elif times[key] == 0:
                 found.faults.append(f"{key} of {run_id} is missing")
             elif times[key] > 1 and lived:
                 found.faults.append(f"{key} of {run_id} was written {times[key]} times, though its mirror lived")
@@ -207,10 +260,10 @@ def _check_complete(
 
 
 def _check_sync(found: Found, expected: dict[str, dict[tuple[str, str], str]], written: list[Written]) -> None:
-    """Of what had ended before the sensor was there, the newest of each asset and check has been told, once."""
+    """Of what had ended before the sensor was there, the newest of each asset and check has been reported, once."""
     newest: dict[str, tuple[str, str]] = {}
     for run_id in sorted((run_id for run_id in expected if run_id.startswith("old-")), reverse=True):
         newest.update({key[0]: key for key in expected[run_id]})
     times = Counter((one.what, one.evaluation_id) for one in written)
-    found.counts["told by the sync"] += sum(times[key] for key in newest.values())
-    found.faults += [f"{key} of the sync was told {times[key]} times" for key in newest.values() if times[key] != 1]
+    found.counts["reported by the sync"] += sum(times[key] for key in newest.values())
+    found.faults += [f"{key} of the sync was reported {times[key]} times" for key in newest.values() if times[key] != 1]

@@ -27,6 +27,7 @@ sys.path[:0] = [str(HERE.parent / "support")]
 import dagster as dg  # noqa: E402
 from accounts import MIRROR, SYNC, accounts  # noqa: E402
 from deployment import LOCATION, PARTS, Deployment, Process  # noqa: E402
+from recorded import Recorder  # noqa: E402
 from scripted_cloud import ScriptedCloud  # noqa: E402
 from stall import Stalled, StallWatch  # noqa: E402
 
@@ -34,6 +35,8 @@ CLIENT = {"TCLOUD_CLIENT_ID": "dagster", "TCLOUD_CLIENT_SECRET": "hush-hush-chao
 # A mirror that breaks off is asked for again twice: the third attempt has to be left in peace.
 ATTEMPTS = 3
 NEW_RUN_EVERY_S = 20.0
+# What SQLMesh does beside the simulated runs.
+HAPPENINGS = ("plans", "late-runs", "projects")
 # If nothing moves for so long, nothing will.
 STALL_LIMIT_S = 300.0
 # Of so many remote runs the mirrors are not struck by themselves, only by what strikes everything.
@@ -95,6 +98,12 @@ class Chaos:
             "TOBIKO_FACADE_CALL_LIMIT_S": "10",
         }
         self.dagster = Deployment(folder, HERE / "definitions.py", "", env)
+        self.recorder = Recorder(
+            self.cloud.base_url,
+            self.cloud.token_url,
+            (CLIENT["TCLOUD_CLIENT_ID"], CLIENT["TCLOUD_CLIENT_SECRET"]),
+            random.Random(arguments.seed),
+        )
         self.watch = StallWatch(self.dagsters_progress, self.waits_for, arguments.stall_limit)
         self.found: list[str] = []
         self.new_models = 0
@@ -109,6 +118,11 @@ class Chaos:
             self.kill_machine,
             self.add_model,
         ]
+        if "plans" not in arguments.without:
+            self.certain += [self.plan, self.failing_plan]
+        if "late-runs" not in arguments.without:
+            self.certain.append(self.late_run)
+        self.has_projects = "projects" not in arguments.without
 
     def scenario(self, seed: int, nodes: int) -> dict[str, Any]:
         generate = {"models": nodes - 6, "layers": 6, "audits_each": 1, "seeds": 2, "standalone_audits": 4}
@@ -146,6 +160,7 @@ class Chaos:
             if turns and time.monotonic() >= end - every_s * len(turns):
                 self.waiting.append(turns.pop())
             self.something()
+            self.recorder.send()
             self.strike_for(self.chance.uniform(0.3, 2.5))
         until = time.monotonic() + STALL_LIMIT_S
         while self.missing() and time.monotonic() < until:
@@ -176,6 +191,9 @@ class Chaos:
             self.kill_webserver: 0.3,
             self.mirror_again: 0.5,
         }
+        kinds.update({act: 0.4 for act in (self.plan, self.failing_plan, self.late_run) if act in self.certain})
+        if self.has_projects:
+            kinds[self.other_project] = 0.4
         (act,) = self.chance.choices(list(kinds), list(kinds.values()))
         if act == self.fault:
             act()
@@ -277,6 +295,33 @@ class Chaos:
         self.counts["models added"] += 1
         return True
 
+    def plan(self) -> bool:
+        """A plan evaluates some models, and no run does."""
+        self.recorder.plan(self.nodes(), fails=False)
+        self.counts["plans that ended well"] += 1
+        return True
+
+    def failing_plan(self) -> bool:
+        self.recorder.plan(self.nodes(), fails=True)
+        self.counts["plans that failed"] += 1
+        return True
+
+    def late_run(self) -> bool:
+        """A run becomes known that ended before others which are known already."""
+        self.recorder.late_run(self.nodes())
+        self.counts["runs that became known late"] += 1
+        return True
+
+    def other_project(self) -> bool:
+        """Another project on the same server, with an environment of the same name."""
+        self.recorder.other_project(self.nodes())
+        self.counts["runs of another project"] += 1
+        return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = self.cloud.state()["environments"]["prod"]["nodes"]
+        return nodes
+
     def mirror_again(self) -> bool:
         """By hand, while newer ones are mirrored: the oldest run that has been mirrored to its end."""
         told = [run.tags["tobiko/run_id"] for run in self.asked_for() if "tobiko/mirror" in run.tags]
@@ -332,18 +377,27 @@ class Chaos:
         runs = self.asked_for()
         told = {run.tags["tobiko/run_id"] for run in runs if "tobiko/mirror" in run.tags}
         remote = {run["run_id"] for run in state["runs"] if not run["run_id"].startswith("old-")}
+        remote |= self.recorder.late_runs
         return remote <= told and all(run.is_finished for run in runs) and not self.dagster.mirrors()
 
     def settle(self) -> None:
         def settled() -> bool:
             self.dagster.supervise()
-            return self.all_mirrored()
+            return self.recorder.send() and self.all_mirrored() and self.plans_are_known()
 
         self.watch.wait_for("the last mirror", settled)
         # An old run, after all the newer ones.
         before = self.mirrored_by_hand()
         self.watch.wait_for("a launch by hand", self.mirror_again)
         self.watch.wait_for("the end of the mirror launched by hand", lambda: self.mirrored_by_hand() > before)
+
+    def plans_are_known(self) -> bool:
+        """Whether each plan that failed shows as a sync that failed, and no sync goes on."""
+        with dg.DagsterInstance.get() as instance:
+            syncs = instance.get_runs(dg.RunsFilter(job_name=SYNC))
+        known = {run.tags.get("tobiko/plan_id") for run in syncs if run.is_finished}
+        failed = {plan_id for plan_id, plan in self.recorder.plans.items() if plan["status"] == "failed"}
+        return failed <= known and all(run.is_finished for run in syncs)
 
     def dagsters_progress(self) -> Any:
         """What changes whenever a mirror or a sync starts, ends or is requested."""
@@ -365,6 +419,10 @@ class Chaos:
         lines += [
             f"Dagster run {run.run_id} of {run.job_name}: {run.status.value}" for run in runs if not run.is_finished
         ]
+        plans = {run.tags.get("tobiko/plan_id"): run.status.value for run in runs if run.job_name == SYNC}
+        lines += [
+            f"{plan_id} {plan['status']}: sync {plans.get(plan_id)}" for plan_id, plan in self.recorder.plans.items()
+        ]
         lines += [f"has not happened: {act.__name__}" for act in self.missing()]
         location = self.dagster.ask(LOCATION_QUERY)
         lines.append(f"Dagster's location: {location or 'its page does not answer'}")
@@ -383,7 +441,7 @@ class Chaos:
         for rule in state["faults"]:
             self.counts["requests that met a fault"] += rule["done"]
         with dg.DagsterInstance.get() as instance:
-            found = accounts(instance, state)
+            found = accounts(instance, state, self.recorder.plans)
         found.faults += self.found
         found.faults += [f"it never came to {act.__name__}" for act in self.missing()]
         for what, count in sorted({**self.counts, **found.counts}.items()):
@@ -411,6 +469,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="how long things go wrong")
     parser.add_argument("--nodes", type=int, default=60, help="of the remote DAG")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--without", nargs="*", choices=HAPPENINGS, default=[], help="what is not to happen")
     parser.add_argument(
         "--stall-limit", type=float, default=STALL_LIMIT_S, help="seconds without any progress that end it"
     )
