@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from stall import Stalled, StallWatch
 
+pytestmark = pytest.mark.fast
+
 
 def test_nothing_that_moves_ends_it_and_says_what_is_waited_for() -> None:
     now, state = [0.0], [0]

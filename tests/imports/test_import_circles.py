@@ -9,6 +9,8 @@ from circles import circles
 from python_imports import python_imports
 from rust_imports import rust_imports
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(
     file.parent

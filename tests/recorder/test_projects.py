@@ -14,6 +14,8 @@ from sqlmesh.core.config import Config, DuckDBConnectionConfig, GatewayConfig, P
 
 from tobikodata.sqlmesh_recorder._project import project_fields, project_fields_of_files
 
+pytestmark = pytest.mark.fast
+
 
 def config(**options: Any) -> Config:
     connection = DuckDBConnectionConfig(database="warehouse.db")

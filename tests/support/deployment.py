@@ -115,7 +115,7 @@ class Deployment:
         for part in parts:
             self.start_part(part)
         # Whatever a busy machine needs.
-        self.wait_for("Dagster's page", self.answers, 180)
+        self.wait_for("Dagster's page", self.answers, 600)
 
     def start_part(self, part: str) -> None:
         with (self.folder / f"{part.replace(' ', '_')}.log").open("ab") as log:

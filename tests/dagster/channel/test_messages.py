@@ -20,6 +20,8 @@ from tobikodata.scheduler_facades.dagster._events.messages import (
     metadata_values,
 )
 
+pytestmark = pytest.mark.fast
+
 
 def feed(*steps: Any) -> list[Any]:
     assembler = Assembler()

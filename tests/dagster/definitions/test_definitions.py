@@ -25,6 +25,8 @@ from tobikodata.scheduler_facades.dagster import (
     TobikoCloudResource,
 )
 
+pytestmark = pytest.mark.fast
+
 PROJECT = s.manifest(
     s.node("raw", kind="table"),
     s.node("orders", "raw", checks=("not_null", "unique")),

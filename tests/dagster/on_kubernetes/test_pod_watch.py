@@ -9,6 +9,8 @@ import pytest
 from tobikodata.scheduler_facades.dagster._kubernetes.pod_state import DELETED, PodState
 from tobikodata.scheduler_facades.dagster._kubernetes.pod_watch import DELETION_LIMIT_S, STUCK_LIMIT_S, PodWatch, Step
 
+pytestmark = pytest.mark.fast
+
 STUCK = PodState(waits_for="no image", is_stuck=True)
 RUNNING = PodState(started=True)
 
