@@ -185,7 +185,7 @@ def test_without_arguments_it_prints_its_usage(planned: Project) -> None:
     process = planned.command()
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert output.startswith("usage: python -m tobikodata.sqlmesh_recorder COMMAND")
+    assert output.startswith("usage: python -m tobikodata.sqlmesh_recorder [--project-name NAME] COMMAND")
     assert errors == ""
 
 

@@ -11,8 +11,10 @@ mod names; // node names and patterns
 mod outcomes; // a node's outcome in a run
 mod project; // an environment's nodes
 mod rng; // numbers from the seed
-mod timeline;
-mod unknown_names; // names that the scenario does not have // a run's events, each at its second
+mod timeline; // a run's events, each at its second
+
+mod read; // from a file
+mod unknown_names; // names that the scenario does not have
 
 mod player; // reports them
 
@@ -37,7 +39,8 @@ use tower_layer::Layer;
 
 use local_cloud::{LocalCloud, Settings, end, shutdown_requested};
 
-pub use file::{Scenario, ScenarioError};
+pub use file::Scenario;
+pub use read::ScenarioError;
 
 use clock::Clock;
 use faults::Faults;
