@@ -10,15 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from sqlmesh import Context
-from sqlmesh.core.console import NoopConsole, set_console
+from sqlmesh.core import console
 
 CONFIG = """\
 gateways:
   local:
-    connection: {type: duckdb, catalogs: {shop: '%(database)s'}, concurrent_tasks: 2}
+    connection: {type: duckdb, %(location)s, concurrent_tasks: 2}
 default_gateway: local
 model_defaults: {dialect: duckdb, start: 2024-01-01}
+"""
+
+# Settings that the oldest version lacks.
+NEWER_CONFIG = """\
 cache_dir: %(cache)s
 before_all:
   - CREATE SCHEMA IF NOT EXISTS ext
@@ -91,8 +96,22 @@ ALL_BUT_EXTERNAL = {
 }
 
 
-class Witness(NoopConsole):
-    """What SQLMesh reports to its console: the truth to compare the records with."""
+IS_NEWER = hasattr(console, "NoopConsole")  # than the oldest version that the recorder supports
+
+
+def silent_console() -> Any:
+    """A console class that prints nothing and applies plans: SQLMesh's own, or one for the oldest version."""
+    if IS_NEWER:
+        return console.NoopConsole
+    nothing = {name: lambda *_, **__: True for name in console.Console.__abstractmethods__}
+    return type("Silent", (console.Console,), {**nothing, "plan": lambda _, builder, *__, **___: builder.apply()})
+
+
+class Witness(silent_console()):  # type: ignore[misc]
+    """What SQLMesh reports to its console: the truth to compare the records with.
+
+    The oldest version reports batches, but neither audits nor failed nor skipped nodes.
+    """
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, int, int, bool]] = []  # node, audits passed, audits failed, went well
@@ -100,7 +119,10 @@ class Witness(NoopConsole):
         self.skipped: set[str] = set()
 
     def update_snapshot_evaluation_progress(self, snapshot: Any, *args: Any, **_: Any) -> None:
-        _interval, _batch, milliseconds, passed, failed = args[:5]
+        if IS_NEWER:
+            _interval, _batch, milliseconds, passed, failed = args[:5]
+        else:
+            (_batch, milliseconds), passed, failed = args, 0, 0
         self.batches.append((snapshot.name, passed, failed, milliseconds is not None))
 
     def log_failed_models(self, errors: Any) -> None:
@@ -121,7 +143,13 @@ class Project:
         else:
             for path, text in FILES.items():
                 self.write(path, text)
-        self.write("config.yaml", CONFIG % {"database": root / "shop.db", "cache": root / ".cache"})
+        database = root / "shop.db"
+        location = f"catalogs: {{shop: '{database}'}}" if IS_NEWER else f"database: '{database}'"
+        config = CONFIG + NEWER_CONFIG if IS_NEWER else CONFIG
+        self.write("config.yaml", config % {"location": location, "cache": root / ".cache"})
+        if not IS_NEWER and copy_of is None:
+            with duckdb.connect(str(database)) as connection:
+                connection.execute("CREATE SCHEMA ext; CREATE TABLE ext.source AS SELECT 1 AS id")
 
     def write(self, path: str, text: str) -> None:
         file = self.root / path
@@ -137,8 +165,11 @@ class Project:
     @contextlib.contextmanager
     def context(self) -> Any:
         self.witness = Witness()
-        set_console(self.witness)
-        context = Context(paths=[str(self.root)])
+        if IS_NEWER:
+            console.set_console(self.witness)
+            context = Context(paths=[str(self.root)])
+        else:
+            context = Context(paths=[str(self.root)], console=self.witness)
         try:
             yield context
         finally:

@@ -83,7 +83,7 @@ def test_a_failing_audit_of_an_external_model_fails_its_evaluation_once(planned:
 
 
 def test_a_seed_that_is_not_loaded_is_due(project: Project, recorded: Receiver) -> None:
-    project.plan(skip_backfill=True)
+    project.plan(skip_backfill=True, no_gaps=True)
     recorded.wait_for(lambda: recorded.of("plan_ended"))
     project.run(day=5)
     recorded.wait_for(lambda: recorded.of("run_ended"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -16,8 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
-from project import Project
+from project import ALL_BUT_EXTERNAL, Project
 
 from tobikodata import sqlmesh_recorder
 
@@ -28,6 +30,20 @@ def executable() -> str | None:
 
 
 pytestmark = pytest.mark.skipif(executable() is None, reason="the executable is not installed")
+
+
+UNIT_TEST = """
+    test_wrong:
+      model: t.total_view
+      inputs:
+        t.total:
+          rows:
+          - rows_of_facts: 1
+      outputs:
+        query:
+          rows:
+          - rows_of_facts: 2
+"""
 
 
 class Cloud:
@@ -43,9 +59,10 @@ class Cloud:
         login = "grant_type=client_credentials&scope=tbk%3Ascope%3Aprojects"
         self.bearer = self._exchange("POST", "/auth/token", headers, login)["id_token"]
 
-    def get(self, path: str, **query: str) -> Any:
-        """The response, or None for 404."""
-        address = f"/api/v1/{path}?{urllib.parse.urlencode(query)}"
+    def get(self, path: str, project: str | None = None, **query: str) -> Any:
+        """The response, or None for 404. `project`: by that project's own base URL."""
+        base = "" if project is None else f"/projects/{project}"
+        address = f"{base}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         return self._exchange("GET", address, {"Authorization": f"Bearer {self.bearer}"})
 
     def wait_for(self, fact: Callable[[], Any], seconds: float = 20) -> Any:
@@ -113,6 +130,84 @@ def test_plans_and_runs_show_in_the_api_as_sqlmesh_did_them(
     assert [(a["name"], a["status"]) for a in failed["audits"]] == [("positive", "failed")]
     assert "positive" in failed["error_message"]
     assert not {e["node_name"] for e in evaluations} & witness.skipped
+
+
+def test_a_run_that_fails_before_it_evaluates_anything_is_a_failed_run(planned: Project, cloud: Cloud) -> None:
+    with duckdb.connect(str(planned.root / "shop.db")) as connection:
+        connection.execute("UPDATE sqlmesh._versions SET schema_version = schema_version + 1")
+    with pytest.raises(Exception, match="version") as raised:
+        planned.run(day=5)
+    run = cloud.newest_run("failed")
+    assert str(raised.value) in run["error_message"]
+    assert run["end_at"]
+    assert not cloud.get(f"runs/{run['run_id']}/evaluations")  # it answers 404 where there is none
+
+
+def test_a_run_has_the_nodes_that_are_due(planned: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_CHECKED", "raise")
+    assert planned.run(day=5).is_failure
+    run = cloud.newest_run("failed")
+    due = cloud.get(f"runs/{run['run_id']}")["due_node_names"]
+    assert set(due) == ALL_BUT_EXTERNAL - {'"shop"."t"."ref"'}
+
+
+def test_an_external_model_that_was_audited_was_not_loaded(planned: Project, cloud: Cloud) -> None:
+    audits = "audits: [{name: not_null, columns: '[id]'}]"
+    planned.write("external_models.yaml", f"- name: ext.source\n  columns: {{id: int}}\n  {audits}\n")
+    planned.plan(day=5)
+    assert planned.run(day=6).is_success
+    run = cloud.newest_run("success")
+    evaluations = cloud.get(f"runs/{run['run_id']}/evaluations")
+    assert [e["node_name"] for e in evaluations if e.get("only_audits")] == ['"shop"."ext"."source"']
+
+
+def test_a_plan_that_fails_before_it_evaluates_anything_is_a_failed_plan(planned: Project, cloud: Cloud) -> None:
+    planned.plan(day=5, run=True)
+    planned.write("tests/test_wrong.yaml", UNIT_TEST)
+    with pytest.raises(Exception, match="test"):
+        planned.plan(day=6)
+    plans = cloud.wait_for(
+        lambda: [plan for plan in cloud.get("plans", environment="prod") or [] if plan["end_at"]][1:]
+    )
+    assert [plan["status"] for plan in cloud.get("plans", environment="prod")] == ["success", "failed"]
+    assert "test" in plans[-1]["error_message"]
+
+
+def test_an_invalidated_environment_is_gone(planned: Project, cloud: Cloud) -> None:
+    planned.plan(environment="dev", include_unmodified=True)
+    cloud.wait_for(lambda: cloud.get("dags/dev"))
+    with planned.context() as context:
+        context.invalidate_environment("dev")
+    cloud.wait_for(lambda: cloud.get("dags/dev") is None)
+    planned.plan(environment="dev", include_unmodified=True)
+    cloud.wait_for(lambda: cloud.get("dags/dev"))
+
+
+def test_two_projects_on_one_server_are_told_apart(
+    planned: Project,
+    template: Project,
+    cloud: Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    second = Project(tmp_path / "second", copy_of=template)
+    second.remove("models/total.sql", "models/total_view.sql")
+    planned.plan(environment="dev", include_unmodified=True)
+    dag = cloud.wait_for(lambda: cloud.get("dags/dev"))
+    with caplog.at_level(logging.WARNING, logger="tobikodata.sqlmesh_recorder"):
+        second.plan(environment="dev", include_unmodified=True)
+        cloud.wait_for(lambda: "already fed from another SQLMesh state" in caplog.text)
+    sqlmesh_recorder.uninstall()
+    assert "TOBIKO_PROJECT_NAME" in caplog.text
+    assert cloud.get("dags/dev") == dag
+
+    monkeypatch.setenv("TOBIKO_PROJECT_NAME", "second")
+    sqlmesh_recorder.install()
+    second.plan(day=5, environment="dev", include_unmodified=True, skip_backfill=False, end="2024-01-04")
+    other = cloud.wait_for(lambda: cloud.get("dags/dev", project="second"))
+    assert len(other["nodes"]) == len(dag["nodes"]) - 2
+    assert len(cloud.get("dags/dev", project="default")["nodes"]) == len(dag["nodes"])
 
 
 def test_the_run_of_a_killed_process_ends_without_heartbeats(planned: Project, cloud: Cloud) -> None:

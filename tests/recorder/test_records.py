@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from project import ALL_BUT_EXTERNAL, Project, Witness
+from project import ALL_BUT_EXTERNAL, IS_NEWER, Project, Witness
 from pydantic import TypeAdapter, ValidationError
 from receiver import Event, Receiver
 from settings import set_only_settings
@@ -58,6 +58,10 @@ def assert_equals_witness(witness: Witness, records: list[dict[str, Any]]) -> No
         (node, passed, failed, well) if well else (node, *audits_of_failed(records, node), well)
         for node, passed, failed, well in witness.batches
     )
+    if not IS_NEWER:  # it reports no audits at all
+        recorded, witnessed = (
+            Counter((node, well) for node, _, _, well in counts.elements()) for counts in (recorded, witnessed)
+        )
     assert recorded == witnessed
 
 
