@@ -23,6 +23,13 @@ def test_the_code_location_loads_and_asks_for_pods(cloud: Cloud) -> None:
     assert [each["name"] for each in deployment["envSecrets"]] == [launcher.secret_name]
 
 
+def test_a_reload_renews_the_code_server_of_the_values() -> None:
+    """That of `dagster api grpc` answers a reload and loads nothing anew."""
+    (deployment,) = document("values.yaml")["dagster-user-deployments"]["deployments"]
+    assert "dagsterApiGrpcArgs" not in deployment
+    assert deployment["codeServerArgs"][0] == "--python-file"
+
+
 @pytest.mark.parametrize("file", ["namespace.yaml", "secret.yaml", "values.yaml"])
 def test_a_file_is_one_document(file: str) -> None:
     assert isinstance(document(file), dict)
