@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def test_an_environment_may_have_a_slash_in_its_name(api: Any, cloud: LocalCloud
     dag = api.dags.get_dag_for_environment("release/1.2")
     assert (dag.environment, dag.nodes[0].name) == ("release/1.2", '"cafe"."a b"."ü/%?#"')
     for link in (dag.link, dag.nodes[0].link):
-        assert_is_page(str(link))
+        assert_is_page(str(link), cloud)
 
 
 def test_an_environment_that_does_not_exist_has_no_dag_and_no_runs(api: Any) -> None:
@@ -142,11 +143,13 @@ def test_the_links_that_the_public_helper_builds_lead_to_pages(api: Any, cloud: 
         links.get_plan_evaluation_overview_url("plan-1", SEED, "plan-seed"),
         links.get_plan_evaluation_log_url("plan-1", SEED, "plan-seed"),
     ):
-        assert_is_page(link)
+        assert_is_page(link, cloud)
 
 
-def assert_is_page(link: str) -> None:
-    with urllib.request.urlopen(link, timeout=20) as answer:
+def assert_is_page(link: str, cloud: LocalCloud) -> None:
+    login = base64.b64encode(f"{cloud.client_id}:{cloud.client_secret}".encode()).decode()
+    request = urllib.request.Request(link, headers={"Authorization": f"Basic {login}"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.status == 200
         assert answer.headers["content-type"].startswith("text/html")
 

@@ -84,6 +84,20 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), local_cloud::Error> {
     let cloud = LocalCloud::open(settings, listener.local_addr()?)?;
+    serve_opened(listener, control, cloud, scenario, shutdown).await
+}
+
+/// The same with a database that is open already.
+///
+/// # Errors
+/// A listener fails.
+pub async fn serve_opened(
+    listener: TcpListener,
+    control: TcpListener,
+    cloud: LocalCloud,
+    scenario: Scenario,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), local_cloud::Error> {
     let clock = Arc::new(Clock::start());
     let simulation = Arc::new(Simulation {
         cloud: cloud.clone(),

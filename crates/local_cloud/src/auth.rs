@@ -138,6 +138,21 @@ pub(crate) async fn require_bearer(
     (challenge, ApiError::new(StatusCode::UNAUTHORIZED, detail)).into_response()
 }
 
+/// Rejects requests to pages without the client's id and secret, which browsers ask people for.
+pub(crate) async fn require_login(
+    State(authenticator): State<Arc<Authenticator>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_known =
+        credentials(request.headers(), |_| None).any(|(id, secret)| authenticator.authenticate(&id, &secret));
+    if authenticator.client.is_none() || is_known {
+        return next.run(request).await;
+    }
+    let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"local cloud\", charset=\"UTF-8\"")];
+    (StatusCode::UNAUTHORIZED, challenge, "Log in with the OAuth client's id and secret.\n").into_response()
+}
+
 fn bad_request(error: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response()
 }

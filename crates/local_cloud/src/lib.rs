@@ -7,12 +7,12 @@
 //! | `/api/v1/...` | DAGs, runs, plans, evaluations | clients; bearer, if [`Settings::client`] is set |
 //! | `/recorder/v1/events` | receives events as JSON lines | the recorder; bearer, if [`Settings::client`] is set |
 //! | `/auth/token` | OAuth client credentials | clients and the recorder |
-//! | `/`, `/environments/...` | the pages that the links lead to | people; no login |
+//! | `/`, `/environments/...` | the pages that the links lead to | people; HTTP Basic, if [`Settings::client`] is set |
 //! | `/projects/{name}/...` | all of this for one of several projects | |
 //! | `/healthz` | 200 when the database answers | probes |
 //!
-//! It fails runs without a heartbeat and starts nothing: SQLMesh runs elsewhere. It speaks plain HTTP, and its pages need no
-//! login: on which address to listen is the caller's decision.
+//! It fails runs without a heartbeat and starts nothing: SQLMesh runs elsewhere. It speaks plain HTTP: on which address to
+//! listen, and whether without a login, is the caller's decision.
 //!
 //! Modules, in reading order; none imports one above it:
 mod server; // runs it on a listener
@@ -39,7 +39,7 @@ mod timestamp; // points in time: on the wire, in the database, on a page
 
 pub use handle::{DatabaseError, LocalCloud};
 pub use router::base_url;
-pub use server::{end, serve, shutdown_requested};
+pub use server::{end, serve, serve_opened, shutdown_requested};
 pub use settings::{Secret, Settings};
 pub use store::{SourceType, Status};
 
@@ -50,6 +50,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub enum Error {
     #[error("open the database {path}")]
     Database { path: std::path::PathBuf, source: rusqlite::Error },
+    #[error("use {path}: it is a SQLite database of another application")]
+    ForeignDatabase { path: std::path::PathBuf },
     #[error("create the database {path}")]
     File { path: std::path::PathBuf, source: std::io::Error },
     #[error("bring the database {path} up to date (a newer version may have written it)")]

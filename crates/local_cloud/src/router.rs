@@ -57,12 +57,13 @@ pub(crate) fn routes(
     };
     let api = Api { store: Arc::clone(&store), links: Links::below(base_url), project: NO_PROJECT };
     let guarded = middleware::from_fn_with_state(Arc::clone(&authenticator), auth::require_bearer);
+    let login = middleware::from_fn_with_state(Arc::clone(&authenticator), auth::require_login);
     let fallback = pages.clone();
     let routes = api::routes(api)
         .route_layer(guarded)
         .route("/auth/token", post(auth::token_endpoint).with_state(authenticator))
         .route("/healthz", get(health).with_state(store))
-        .merge(pages::routes(pages))
+        .merge(pages::routes(pages).route_layer(login))
         .fallback(move |uri: Uri| not_found(fallback, uri))
         .method_not_allowed_fallback(method_not_allowed);
     projects::route(routes)

@@ -11,9 +11,24 @@ use crate::{Error, LocalCloud, Settings};
 /// How long requests in flight may take after the shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Answers on `listener` until `shutdown` ends, and for at most two seconds more.
+/// Opens the database and answers on `listener` until `shutdown` ends, and for at most two seconds more.
+///
+/// # Errors
+/// The database cannot be opened, or the listener fails.
 pub async fn serve(listener: TcpListener, settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let cloud = LocalCloud::open(settings, listener.local_addr()?)?;
+    serve_opened(listener, cloud, shutdown).await
+}
+
+/// The same with a database that is open already.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_opened(
+    listener: TcpListener,
+    cloud: LocalCloud,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let (stop, stopped) = channel(());
     let server = axum::serve(listener, cloud.router()).with_graceful_shutdown(shutdown_requested(stopped));
     tokio::select! {

@@ -14,7 +14,8 @@ pub struct Settings {
     pub database: PathBuf,
     /// Where people and clients reach the server, if not at the listener's own address. All links begin with it.
     pub public_url: Option<Url>,
-    /// The one OAuth client that is accepted. `None`: the API is open, and the token endpoint answers everybody.
+    /// The one OAuth client that is accepted. `None`: API and pages are open, and the token endpoint answers
+    /// everybody.
     pub client: Option<(String, Secret)>,
     /// A run or plan without a heartbeat for so long has failed.
     pub stale_after: Duration,

@@ -171,6 +171,9 @@ pub struct ServeArgs {
     /// Require this OAuth client, with the secret in TCLOUD_CLIENT_SECRET [default: no authentication]
     #[arg(long, env = "TCLOUD_CLIENT_ID", hide_env_values = true, value_name = "ID")]
     pub client_id: Option<String>,
+    /// Give everybody who reaches the server access, although it listens on more than loopback
+    #[arg(long)]
+    pub allow_anonymous: bool,
     /// Fail runs that sent no heartbeat for this long, in seconds
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
     pub stale_after: f64,

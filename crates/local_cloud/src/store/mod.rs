@@ -3,6 +3,7 @@
 
 mod activities;
 mod dags;
+mod database_file;
 mod enums;
 mod environments;
 mod evaluations;
@@ -58,6 +59,7 @@ pub(crate) struct Store {
     writer: Mutex<Connection>,
     /// Idle connections for reading.
     readers: Mutex<Vec<Connection>>,
+    _lock: database_file::Lock,
 }
 
 /// Why a query failed.
@@ -70,18 +72,26 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the file, creates it when it is missing, and brings it up to date.
+    /// Opens the file, creates it when it is missing, and brings it up to date. Another application's database stays as it is.
     pub fn open(path: &Path) -> Result<Arc<Self>, Error> {
-        create(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        database_file::create(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
         let failed = |source| Error::Database { path: path.to_owned(), source };
+        if !database_file::is_own(path).map_err(failed)? {
+            return Err(Error::ForeignDatabase { path: path.to_owned() });
+        }
+        let lock = database_file::lock(path);
+        if lock.is_held_elsewhere() {
+            tracing::warn!("another server has the database {} open: stop one of them", path.display());
+        }
         let mut writer = connect(path).map_err(failed)?;
         MIGRATIONS.to_latest(&mut writer).map_err(|source| Error::Migration { path: path.to_owned(), source })?;
+        database_file::stamp(&writer).map_err(failed)?;
         let now = Timestamp::now();
         let expired = now.earlier_by(EVENT_IDS_KEPT);
         writer.execute("DELETE FROM event WHERE received_at < ?1", [expired]).map_err(failed)?;
         // While the server was down, no heartbeat could reach it.
         queries::record_all_heartbeats(&writer, now).map_err(failed)?;
-        Ok(Arc::new(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() }))
+        Ok(Arc::new(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), _lock: lock }))
     }
 
     /// Runs a query; all statements within one call see the same state.
@@ -139,18 +149,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
-}
-
-/// Logs hold SQL: the file is its owner's alone.
-fn create(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
 }
 
 #[cfg(test)]

@@ -77,9 +77,47 @@ async fn nothing_of_the_api_is_open_without_a_token() {
     let events = cloud.client.post(format!("{}/recorder/v1/events", cloud.base));
     let events = events.header("content-type", "application/x-ndjson").body("");
     assert_eq!(events.send().await.expect("an answer").status(), StatusCode::UNAUTHORIZED);
-    // What people and probes visit stays open.
-    cloud.page("/").await;
+    // Probes need no login.
     cloud.page("/healthz").await;
+}
+
+#[tokio::test]
+async fn pages_need_the_login_of_the_client() {
+    let cloud = Cloud::start_closed().await;
+    let get = async |path: &str, login: Option<(&str, &str)>| {
+        let request = cloud.client.get(format!("{}{path}", cloud.base));
+        let request = match login {
+            Some((id, secret)) => request.basic_auth(id, Some(secret)),
+            None => request,
+        };
+        request.send().await.expect("a response")
+    };
+    let pages = [
+        "/",
+        "/style.css",
+        "/environments/prod",
+        "/environments/prod/models/x",
+        "/environments/prod/runs/r1",
+        "/environments/prod/plans/p1",
+        "/projects/default/",
+        "/projects/default/environments/prod",
+    ];
+    for path in pages {
+        for login in [None, Some((CLIENT_ID, "wrong")), Some(("", ""))] {
+            let response = get(path, login).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path} {login:?}");
+            let challenge = response.headers()["www-authenticate"].to_str().expect("text").to_owned();
+            assert!(challenge.starts_with("Basic "), "{challenge}");
+            assert!(!response.text().await.expect("text").contains("prod"), "{path}");
+        }
+        let status = get(path, Some((CLIENT_ID, CLIENT_SECRET))).await.status();
+        assert_ne!(status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(get("/", Some((CLIENT_ID, CLIENT_SECRET))).await.status(), StatusCode::OK);
+    // The API takes tokens only.
+    let api = get("/api/v1/runs", Some((CLIENT_ID, CLIENT_SECRET))).await;
+    assert_eq!(api.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(api.headers()["www-authenticate"], "Bearer");
 }
 
 #[tokio::test]

@@ -26,7 +26,14 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
             return Err(Usage::new("a client secret without its id: set TCLOUD_CLIENT_ID, or give --client-id").into());
         }
     };
-    let is_open = client.is_none();
+    let is_open = client.is_none() && !args.listen.ip().is_loopback();
+    if is_open && !args.allow_anonymous {
+        return Err(Usage::new(format!(
+            "whoever reaches {} would have access: set TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET, or give --allow-anonymous",
+            args.listen
+        ))
+        .into());
+    }
     let public_url =
         args.public_url.as_deref().map(|url| config::url("public URL", url, "--public-url")).transpose()?;
     let scenario = args.scenario.as_deref().map(cloud_simulator::Scenario::read).transpose();
@@ -40,8 +47,8 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     };
     let listener = listen(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
-    if is_open && !address.ip().is_loopback() {
-        tracing::warn!("anyone who reaches {address} has access: set TCLOUD_CLIENT_ID and TCLOUD_CLIENT_SECRET");
+    if is_open {
+        tracing::warn!("anyone who reaches {address} has access (--allow-anonymous)");
     }
 
     let base = local_cloud::base_url(settings.public_url.as_ref(), address);
@@ -56,6 +63,11 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     if let Some(control) = &control {
         places["control_url"] = format!("http://{}", control.local_addr()?).into();
     }
+    // Opened before anybody knows the address.
+    let cloud = local_cloud::LocalCloud::open(settings, address).map_err(|error| match error {
+        local_cloud::Error::ForeignDatabase { .. } => Usage::new(format!("cannot {error}")).into(),
+        error => anyhow::Error::from(error),
+    })?;
     // Before the first line is printed, so that a stop right after it is a clean end, too.
     let stopped = shutdown::signalled()?;
     writeln!(std::io::stdout(), "{places}")?;
@@ -66,9 +78,9 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     );
     match scenario.zip(control) {
         Some((scenario, control)) => {
-            cloud_simulator::serve(listener, control, settings, scenario, stopped).await?;
+            cloud_simulator::serve_opened(listener, control, cloud, scenario, stopped).await?;
         }
-        None => local_cloud::serve(listener, settings, stopped).await?,
+        None => local_cloud::serve_opened(listener, cloud, stopped).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,3 +11,4 @@ mod exit_codes;
 mod login;
 mod pipes;
 mod scenario;
+mod serve;
