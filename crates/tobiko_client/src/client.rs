@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::connection::{Call, Connection};
 use crate::http::pagination::{DEFAULT_LIMIT, next_limit};
-use crate::http::url::with_limit;
+use crate::urls::with_limit;
 use crate::{ClientConfig, Dag, Error, Evaluation, EvaluationsQuery, Info, Plan, PlansQuery, Run, RunsQuery};
 
 /// A client of Tobiko Cloud, or of a server with the same V1 API. Meant to be made once and shared: it keeps connections and a token.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::Secret;
-use crate::http::url::redacted;
+use crate::urls::redacted;
 
 /// The `tcloud` command line tool's own public OAuth client, under which its users log in.
 pub const TCLOUD_TOOL_CLIENT_ID: &str = "f695a000-bc5b-43c2-bcb7-8e0179ddff0c";

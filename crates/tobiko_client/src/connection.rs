@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::http::response::{ApiResponse, has_records, read, records};
 use crate::http::retry::retry;
 use crate::http::transport::{http_client, read_chunks, read_whole, send};
-use crate::http::url::{call_url, redacted, validated};
+use crate::urls::{call_url, redacted, validated};
 use crate::{ClientConfig, Error, RetryConfig, Secret};
 
 /// So many bearers may be rejected in one try: the cached one, the one of another process, a new one.
@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     requests: AtomicU64,
     fetching_us: AtomicU64,
     is_local_cloud: AtomicBool,
+    /// There was a good response: the base URL is right.
+    was_good: AtomicBool,
 }
 
 impl Call {
@@ -61,6 +63,7 @@ impl Connection {
             requests: AtomicU64::new(0),
             fetching_us: AtomicU64::new(0),
             is_local_cloud: AtomicBool::new(false),
+            was_good: AtomicBool::new(false),
         })
     }
 
@@ -87,7 +90,11 @@ impl Connection {
         call: &Call,
         collection: &impl Fn() -> C,
     ) -> Result<Option<Records<C>>, Error> {
-        retry(self.retry, &redacted(&call.url), || self.try_once(call, collection)).await
+        let attempt = async || {
+            let result = self.try_once(call, collection).await;
+            result.map_err(|failure| failure.of_unexpected_response(self.was_good.load(Ordering::Relaxed)))
+        };
+        retry(self.retry, &redacted(&call.url), attempt).await
     }
 
     /// One try; a bearer that is rejected is replaced within it.
@@ -106,7 +113,7 @@ impl Connection {
                 ApiResponse::Unauthenticated(detail) => detail,
             };
             if bearer.is_last || bearers == MAX_BEARERS {
-                return Err(self.auth.unauthenticated(redacted(&call.url), &detail).into());
+                return Err(self.auth.unauthenticated(redacted(&call.url), &detail));
             }
             bearer = self.auth.bearer(Some(&bearer.secret)).await?;
             bearers += 1;
@@ -140,6 +147,9 @@ impl Connection {
         let took = started.elapsed();
         self.fetching_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         tracing::debug!("{method} {url}: {status} with {size} bytes in {:.3} s", took.as_secs_f64());
+        if matches!(result, Ok(ApiResponse::Records(_) | ApiResponse::Empty | ApiResponse::NotFound)) {
+            self.was_good.store(true, Ordering::Relaxed);
+        }
         match result {
             Err(Failure::Permanent(_)) if call.is_of_local_cloud && !self.is_local_cloud() => Ok(ApiResponse::NotFound),
             result => result,

@@ -24,9 +24,11 @@
 //!
 //! What it takes care of, so that callers need not:
 //! - **Authentication**: a static token, OAuth client credentials, or the login of the `tcloud` tool. The bearer is the `id_token`.
-//!   It is refreshed in time, and once after a 401; processes share it through a file. It goes to no host but the base URL's.
+//!   It is refreshed in time and after a 401; processes share it through a file. It goes to no host but the base URL's.
 //! - **Transient failures**: time-outs, broken connections, 408, 429 and 5xx are retried within [`RetryConfig`]. After that they are
-//!   an [`Error`] whose `is_outage()` is true. Permanent failures are reported at once.
+//!   an [`Error`] whose `is_outage()` is true. So are responses that are not the API's (HTML, malformed JSON) in a client that had good
+//!   ones; in one that had none, they blame the base URL after the retries. A 401 is retried with new tokens. Other failures are
+//!   permanent and reported at once.
 //! - **Odd data**: unknown fields and values, missing ones, times without a zone. An odd record is left out with a warning, and the
 //!   rest is kept.
 //! - **Long lists**: a list that the service may have cut at its default limit is requested again with a larger one.
@@ -46,6 +48,7 @@ mod query;
 mod auth;
 mod connection;
 mod http;
+mod urls;
 
 pub use client::Client;
 pub use config::{ClientConfig, Credentials, RetryConfig, TCLOUD_TOOL_CLIENT_ID, Timeouts};

@@ -77,7 +77,7 @@ pub struct CloudArgs {
     /// OAuth client id; its secret is read from TCLOUD_CLIENT_SECRET
     #[arg(long, env = "TCLOUD_CLIENT_ID", hide_env_values = true, value_name = "ID")]
     pub client_id: Option<String>,
-    /// URL of the token endpoint [default: Tobiko Cloud's; a local cloud's own]
+    /// Token endpoint [default: Tobiko Cloud's for its own hosts, else {base URL}/auth/token]
     #[arg(long, env = "TCLOUD_TOKEN_URL", hide_env_values = true, value_name = "URL")]
     pub token_url: Option<String>,
     /// OAuth scope

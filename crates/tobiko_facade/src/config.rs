@@ -11,8 +11,9 @@ use url::Url;
 use crate::cli::CloudArgs;
 use crate::exit_code::Usage;
 
-/// Tobiko Cloud's token endpoint.
-const TOKEN_URL: &str = "https://cloud.tobikodata.com/auth/token";
+/// The token endpoint of Tobiko Cloud, for its own hosts alone.
+const TOBIKO_CLOUD_TOKEN_URL: &str = "https://cloud.tobikodata.com/auth/token";
+const TOBIKO_CLOUD_DOMAIN: &str = "tobikodata.com";
 
 /// How long a command may wait for the cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +31,16 @@ pub fn cloud(args: &CloudArgs, profile: TimeoutProfile) -> Result<ClientConfig> 
         Usage::new("the URL of the Tobiko Cloud project is missing: set TCLOUD_BASE_URL, or give --base-url")
     })?;
     let base_url = url("base URL", base_url, "TCLOUD_BASE_URL")?;
-    let (token_url, is_local) = match args.token_url.as_deref().filter(|url| !url.is_empty()) {
-        Some(given) => (url("token URL", given, "TCLOUD_TOKEN_URL")?, false),
-        None if is_loopback(&base_url) => (url("base URL", &local_token_url(&base_url), "TCLOUD_BASE_URL")?, true),
-        None => (url("token URL", TOKEN_URL, "TCLOUD_TOKEN_URL")?, false),
-    };
+    let given = args.token_url.as_deref().filter(|url| !url.is_empty());
+    let token_url = url("token URL", &given.map_or_else(|| token_url(&base_url), str::to_owned), "TCLOUD_TOKEN_URL")?;
+    // A login of the tcloud tool was granted by Tobiko Cloud, or by the endpoint that was given: no other server gets it.
+    let takes_a_login = given.is_some() || is_tobiko_cloud(&base_url);
     let (timeouts, retry) = time_limits(args, profile);
     Ok(ClientConfig {
         base_url,
         credentials: match credentials(args, secret("TCLOUD_TOKEN"), secret("TCLOUD_CLIENT_SECRET"))? {
-            // A local cloud without credentials accepts any.
-            Credentials::Login { .. } if is_local => {
+            // A local cloud without an OAuth client accepts any.
+            Credentials::Login { .. } if !takes_a_login => {
                 Credentials::Client { id: "local".to_owned(), secret: Secret::from("local".to_owned()) }
             }
             given => given,
@@ -70,17 +70,23 @@ pub fn url(what: &str, text: &str, variable: &str) -> Result<Url> {
     Ok(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
+/// The token endpoint that goes with a base URL: credentials go to the host that they are for, and to no other.
+fn token_url(base_url: &Url) -> String {
+    if is_tobiko_cloud(base_url) {
+        TOBIKO_CLOUD_TOKEN_URL.to_owned()
+    } else {
+        let mut base_url = base_url.clone();
+        base_url.set_query(None);
+        base_url.set_fragment(None);
+        format!("{}/auth/token", base_url.as_str().trim_end_matches('/'))
     }
 }
 
-fn local_token_url(base_url: &Url) -> String {
-    format!("{}/auth/token", base_url.as_str().trim_end_matches('/'))
+/// A host of Tobiko Cloud's own, reached by HTTPS.
+fn is_tobiko_cloud(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    let below = host.strip_suffix(TOBIKO_CLOUD_DOMAIN);
+    url.scheme() == "https" && below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
 }
 
 fn credentials(args: &CloudArgs, token: Option<Secret>, client_secret: Option<Secret>) -> Result<Credentials> {
@@ -138,4 +144,27 @@ fn home() -> Option<PathBuf> {
 /// The client, ready to use.
 pub fn client(args: &CloudArgs, profile: TimeoutProfile) -> Result<tobiko_client::Client> {
     tobiko_client::Client::new(cloud(args, profile)?).context("cannot set up the client")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_endpoint_belongs_to_the_host_of_the_base_url() {
+        fn check(base_url: &str, expected: &str) {
+            assert_eq!(token_url(&Url::parse(base_url).unwrap()), expected, "{base_url}");
+        }
+        check("https://cloud.tobikodata.com/sqlmesh/tobiko/public-demo/", TOBIKO_CLOUD_TOKEN_URL);
+        check("https://CLOUD.tobikodata.com", TOBIKO_CLOUD_TOKEN_URL);
+        check("https://eu.cloud.tobikodata.com/x", TOBIKO_CLOUD_TOKEN_URL);
+        check("http://127.0.0.1:8000", "http://127.0.0.1:8000/auth/token");
+        check("http://cloud:8000/", "http://cloud:8000/auth/token");
+        check("https://tobiko.example.com/projects/a/?x=1#y", "https://tobiko.example.com/projects/a/auth/token");
+        check("https://cloud.tobikodata.com.example.com/x", "https://cloud.tobikodata.com.example.com/x/auth/token");
+        check("https://nottobikodata.com/x", "https://nottobikodata.com/x/auth/token");
+        check("https://example.com/cloud.tobikodata.com", "https://example.com/cloud.tobikodata.com/auth/token");
+        // Not by a connection that anybody can read.
+        check("http://cloud.tobikodata.com/x", "http://cloud.tobikodata.com/x/auth/token");
+    }
 }

@@ -14,7 +14,7 @@ use self::tcloud_login::TcloudLogin;
 use self::token::{CachedToken, Token, TokenCache, now, or_still_valid};
 use self::token_file::{Owner, TokenFile};
 use crate::error::Failure;
-use crate::http::url::{redacted, validated};
+use crate::urls::{redacted, validated};
 use crate::{ClientConfig, Credentials, Error, Secret};
 
 /// How this client authenticates, and its token.
@@ -74,8 +74,9 @@ impl Auth {
         Ok(Bearer { secret: cached.token.bearer, is_last: rejected.is_some() && cached.is_new })
     }
 
-    /// The error when the last bearer was rejected by the API at `url`; `detail` is what the API sent.
-    pub fn unauthenticated(&self, url: String, detail: &str) -> Error {
+    /// The failure when the last bearer was rejected by the API at `url`; `detail` is what the API sent. A token that has just been
+    /// granted may take a moment to be known everywhere; a static one is known or not.
+    pub fn unauthenticated(&self, url: String, detail: &str) -> Failure {
         let reason = match &self.method {
             Method::Token(_) => {
                 format!("rejected the API token (401: {detail}): check TCLOUD_TOKEN and TCLOUD_BASE_URL")
@@ -88,7 +89,12 @@ impl Auth {
                 file.path().display()
             ),
         };
-        Error::Unauthenticated { url, reason }
+        let error = Error::Unauthenticated { url, reason };
+        if matches!(self.method, Method::Token(_)) {
+            Failure::Permanent(error)
+        } else {
+            Failure::Transient { error, retry_after: None }
+        }
     }
 }
 

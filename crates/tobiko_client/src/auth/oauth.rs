@@ -17,11 +17,14 @@ use url::Url;
 use crate::error::Failure;
 use crate::http::response::{RawResponse, error_detail, is_transient};
 use crate::http::transport;
-use crate::http::url::redacted;
+use crate::urls::redacted;
 use crate::{Error, Secret};
 
 /// When the response does not say how long a token is valid.
 const DEFAULT_LIFETIME_SECS: i64 = 10 * 60;
+
+/// What to do about a URL that is not a token endpoint.
+const CHECK_TOKEN_URL: &str = "check TCLOUD_TOKEN_URL (by default, the token endpoint is below TCLOUD_BASE_URL)";
 
 /// Where tokens are granted, and to whom.
 #[derive(Clone)]
@@ -131,7 +134,8 @@ impl Endpoint {
         let unusable = |what: String| -> Failure {
             Error::UnexpectedResponse {
                 url: redacted(&self.url),
-                reason: format!("grants no token that can be used ({what}): check TCLOUD_TOKEN_URL"),
+                reason: format!("grants no token that can be used ({what})"),
+                remedy: CHECK_TOKEN_URL,
             }
             .into()
         };
@@ -204,8 +208,8 @@ fn rejection(response: &RawResponse, who: Who, redact: impl Fn(String) -> String
     }
     let is_oauth_error = code.is_some() && (400..500).contains(&status);
     if !is_oauth_error && !matches!(status, 401 | 403) {
-        let reason = format!("does not answer as a token endpoint ({status}: {detail}): check TCLOUD_TOKEN_URL");
-        return Error::UnexpectedResponse { url, reason }.into();
+        let reason = format!("does not answer as a token endpoint ({status}: {detail})");
+        return Error::UnexpectedResponse { url, reason, remedy: CHECK_TOKEN_URL }.into();
     }
     let check = match (code.as_deref(), who) {
         (Some("invalid_scope"), _) => "check TCLOUD_SCOPE",
@@ -283,19 +287,19 @@ mod tests {
             Who::Client,
             404,
             "",
-            &format!("{URL} does not answer as a token endpoint (404: nothing): check TCLOUD_TOKEN_URL"),
+            &format!("{URL} does not answer as a token endpoint (404: nothing): {CHECK_TOKEN_URL}"),
         );
         check(
             Who::Client,
             307,
             "",
-            &format!("{URL} does not answer as a token endpoint (307: nothing): check TCLOUD_TOKEN_URL"),
+            &format!("{URL} does not answer as a token endpoint (307: nothing): {CHECK_TOKEN_URL}"),
         );
         check(
             Who::Client,
             200,
             "<title>Hi</title>",
-            &format!("{URL} does not answer as a token endpoint (200: an HTML page, \"Hi\"): check TCLOUD_TOKEN_URL"),
+            &format!("{URL} does not answer as a token endpoint (200: an HTML page, \"Hi\"): {CHECK_TOKEN_URL}"),
         );
         check(Who::Client, 503, r#"{"error":"down"}"#, &format!("transient: {URL} it answered 503: down"));
         check(Who::Client, 429, "", &format!("transient: {URL} it answered 429: nothing"));

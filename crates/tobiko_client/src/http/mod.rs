@@ -3,4 +3,3 @@ pub(crate) mod pagination;
 pub(crate) mod response;
 pub(crate) mod retry;
 pub(crate) mod transport;
-pub(crate) mod url;

@@ -7,7 +7,7 @@ use tobiko_api::records::{Broken, Record, RecordReader, Records};
 use url::Url;
 
 use crate::error::Failure;
-use crate::http::url::{redacted, same_origin};
+use crate::urls::{redacted, same_origin};
 use crate::{Error, Secret};
 
 /// A response with its whole body, whatever its status.
@@ -30,6 +30,9 @@ pub(crate) enum ApiResponse<C> {
     Unauthenticated(String),
 }
 
+/// What to do about a base URL that is not the API's.
+pub(crate) const CHECK_BASE_URL: &str = "check TCLOUD_BASE_URL";
+
 /// Whether a response with this status has records: such a one is not read as a whole, but by [`records`].
 pub(crate) fn has_records(status: u16) -> bool {
     (200..300).contains(&status)
@@ -47,8 +50,8 @@ pub(crate) fn records<T: Record, C: Extend<T>>(
     }
     let url = redacted(url);
     let unexpected = |what: &str| -> Failure {
-        let reason = format!("answers {what}: check TCLOUD_BASE_URL");
-        Error::UnexpectedResponse { url: url.clone(), reason }.into()
+        let reason = format!("answers {what}");
+        Error::UnexpectedResponse { url: url.clone(), reason, remedy: CHECK_BASE_URL }.into()
     };
     let beginning = body.beginning().to_vec();
     match body.end() {
@@ -74,12 +77,12 @@ pub(crate) fn read<C>(response: &RawResponse, requested: &Url, bearer: &Secret) 
             retry_after: response.retry_after,
         });
     }
-    let unexpected = |url: String, reason: String| Err(Error::UnexpectedResponse { url, reason }.into());
+    let unexpected =
+        |reason: String| Err(Error::UnexpectedResponse { url: url.clone(), reason, remedy: CHECK_BASE_URL }.into());
     if !same_origin(requested, &response.url) {
-        let reason = format!(
-            "redirects to {url}, which gets no credentials and answers {status}: set TCLOUD_BASE_URL to where the cloud is"
-        );
-        return unexpected(redacted(requested), reason);
+        let reason = format!("redirects to {url}, which gets no credentials and answers {status}");
+        let remedy = "set TCLOUD_BASE_URL to where the cloud is";
+        return Err(Error::UnexpectedResponse { url: redacted(requested), reason, remedy }.into());
     }
     match status {
         401 => Ok(ApiResponse::Unauthenticated(detail())),
@@ -91,9 +94,9 @@ pub(crate) fn read<C>(response: &RawResponse, requested: &Url, bearer: &Secret) 
             Err(Error::PermissionDenied { url, reason }.into())
         }
         404 if is_404_of_the_api(body) => Ok(ApiResponse::NotFound),
-        404 => unexpected(url, format!("answers 404 with {}, not as the API does: check TCLOUD_BASE_URL", detail())),
-        300..=399 => unexpected(url, format!("answers {status} without a location: check TCLOUD_BASE_URL")),
-        _ if is_html(body) => unexpected(url, format!("answers {status} with {}: check TCLOUD_BASE_URL", detail())),
+        404 => unexpected(format!("answers 404 with {}, not as the API does", detail())),
+        300..=399 => unexpected(format!("answers {status} without a location")),
+        _ if is_html(body) => unexpected(format!("answers {status} with {}", detail())),
         _ => Err(Error::BadRequest { url, status, detail: detail() }.into()),
     }
 }

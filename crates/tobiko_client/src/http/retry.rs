@@ -1,5 +1,6 @@
 //! The retries, all of them: transient failures are retried with exponential back-off until the configured limits are reached.
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use backoff::future::retry_notify;
@@ -17,6 +18,9 @@ where
     let started = Instant::now();
     let time_left = move || config.retry_timeout.saturating_sub(started.elapsed());
     let mut tries = 0;
+    // What a call fails with whose last try was cut off by the call's limit: a response says more than its absence.
+    let last_error = Mutex::new(None);
+    let last_error = &last_error;
     let try_once = || {
         tries += 1;
         let (tries, attempt) = (tries, attempt());
@@ -24,11 +28,15 @@ where
             let failure = match tokio::time::timeout(time_left(), attempt).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(failure)) => failure,
-                Err(_) => Failure::unreachable(url.to_owned(), "no answer in time"),
+                Err(_) => match last_error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    Some(error) => Failure::Permanent(with_tries(error, tries)),
+                    None => Failure::unreachable(url.to_owned(), "no answer in time"),
+                },
             };
             Err(match failure {
                 Failure::Permanent(error) => backoff::Error::permanent(error),
                 Failure::Transient { error, retry_after } => {
+                    *last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
                     let error = with_tries(error, tries);
                     match retry_after {
                         _ if tries >= config.max_tries => backoff::Error::permanent(error),
@@ -134,6 +142,20 @@ mod tests {
         let no_time =
             RetryConfig { init_backoff: Duration::from_secs(300), max_backoff: Duration::from_secs(300), ..CONFIG };
         check(no_time, transient(None), 1, "not available: down;").await;
+    }
+
+    #[tokio::test]
+    async fn a_last_try_that_is_cut_off_fails_with_what_was_answered_before() {
+        let tries = AtomicU32::new(0);
+        let attempt = async || {
+            if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+                return Err::<(), _>(transient(None));
+            }
+            std::future::pending().await
+        };
+        let config = RetryConfig { retry_timeout: Duration::from_millis(200), ..CONFIG };
+        let error = retry(config, "u", attempt).await.unwrap_err();
+        assert!(error.to_string().contains("u is not available: down (2 tries)"), "{error}");
     }
 
     #[test]

@@ -15,9 +15,9 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use crate::error::Failure;
-use crate::http::response::RawResponse;
+use crate::http::response::{CHECK_BASE_URL, RawResponse};
 use crate::http::retry::retry_after;
-use crate::http::url::{redacted, same_origin};
+use crate::urls::{redacted, same_origin};
 use crate::{Error, Secret, Timeouts};
 
 const MAX_REDIRECTS: usize = 10;
@@ -96,7 +96,8 @@ pub(crate) async fn send(
     }
     Err(Error::UnexpectedResponse {
         url: redacted(requested),
-        reason: "redirects in circles: check TCLOUD_BASE_URL".to_owned(),
+        reason: "redirects in circles".to_owned(),
+        remedy: CHECK_BASE_URL,
     }
     .into())
 }
@@ -132,8 +133,8 @@ fn next(response: &Response, from: &Url) -> Result<Option<Url>, Error> {
     let Some(next) = location.and_then(|location| from.join(location).ok()) else { return Ok(None) };
     let safe = next.scheme() == "https" || (next.scheme() == "http" && from.scheme() == "http");
     if !safe {
-        let reason = format!("redirects to {}, which is not https: check TCLOUD_BASE_URL", redacted(&next));
-        return Err(Error::UnexpectedResponse { url: redacted(from), reason });
+        let reason = format!("redirects to {}, which is not https", redacted(&next));
+        return Err(Error::UnexpectedResponse { url: redacted(from), reason, remedy: CHECK_BASE_URL });
     }
     Ok(Some(next))
 }

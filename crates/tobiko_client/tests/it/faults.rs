@@ -109,10 +109,51 @@ async fn what_is_permanent_is_reported_at_once() {
     .await;
     check_permanent(|| status(422, r#"{"detail": [{"msg": "bad"}]}"#), "status 422: bad").await;
     check_permanent(|| status(403, r#"{"detail": "not yours"}"#), "denied access (403: not yours)").await;
-    check_permanent(|| json("{malformed"), "answers {malformed instead of JSON: check TCLOUD_BASE_URL").await;
-    check_permanent(|| html(200, "<html><title>Sign in</title>"), "an HTML page, \"Sign in\" instead of JSON").await;
-    check_permanent(|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG").await;
-    check_permanent(|| html(404, "<html>"), "answers 404 with an HTML page").await;
+}
+
+/// What is not the API's response, and what is said of it.
+const NOT_THE_API: [(fn() -> Reply, &str); 6] = [
+    (|| html(200, "<html><title>Sign in</title>"), "answers an HTML page, \"Sign in\" instead of JSON"),
+    (|| json("{malformed"), "answers {malformed instead of JSON"),
+    (|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG"),
+    (|| html(404, "<html>"), "answers 404 with an HTML page"),
+    (|| html(400, "<html>"), "answers 400 with an HTML page"),
+    (|| status(302, ""), "answers 302 without a location"),
+];
+
+#[tokio::test]
+async fn what_is_not_the_api_is_retried_before_the_base_url_is_blamed() {
+    for (bad, expected) in NOT_THE_API {
+        check_transient(bad).await;
+        let cloud = Cloud::start(move |_| bad()).await;
+        let client = cloud.client();
+        let error = client.dag("prod").await.unwrap_err();
+        assert!(matches!(error, Error::UnexpectedResponse { .. }) && !error.is_outage(), "{error}");
+        assert!(
+            error.to_string().contains(expected) && error.to_string().ends_with(": check TCLOUD_BASE_URL"),
+            "{error}"
+        );
+        assert_eq!(client.requests(), 5, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_api_is_an_outage_after_a_good_response() {
+    for (bad, expected) in NOT_THE_API {
+        // Also "there is no such thing" is a good response.
+        for good in [|| json(r#"{"environment": "prod"}"#), || status(404, r#"{"detail": "no such environment"}"#)] {
+            let cloud = Cloud::start(move |seen| if seen.before == 0 { good() } else { bad() }).await;
+            let client = cloud.client();
+            client.dag("prod").await.unwrap();
+            let error = client.dag("prod").await.unwrap_err();
+            assert!(error.is_outage() && error.to_string().contains(expected), "{error}");
+            assert!(
+                error.to_string().contains("dags/prod is not available: it ")
+                    && error.to_string().contains("(5 tries)"),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,8 @@ async fn a_page_instead_of_the_api_is_5_and_names_the_base_url() {
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let page = || async { (StatusCode::NOT_FOUND, Html("<html>not here</html>")) };
     tokio::spawn(axum::serve(listener, Router::new().fallback(page)).into_future());
-    let environment = [("TCLOUD_BASE_URL", base_url.as_str()), ("TCLOUD_TOKEN", "hush")];
+    let environment =
+        [("TCLOUD_BASE_URL", base_url.as_str()), ("TCLOUD_TOKEN", "hush"), ("TOBIKO_FACADE_CALL_LIMIT_S", "4")];
     check_failure(&run(&["definitions"], &environment).await, 5, &["TCLOUD_BASE_URL"]);
 }
 

@@ -10,5 +10,6 @@ mod answers;
 mod exit_codes;
 mod login;
 mod pipes;
+mod proxy;
 mod scenario;
 mod serve;
