@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from cluster import REAL, Cluster
 from dagster_runs import run_job
-from memory_side import in_memory
 from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud, model
 
 COUNT = int(os.environ.get("COUNT", "1000"))
@@ -36,7 +37,7 @@ def distant(executable: str, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_1000_tasks_with_two_checks_each_arrive(
-    cloud: Cloud, distant: Cluster, load: Any, empty_home: Path, capfd: Any
+    cloud: Cloud, distant: Cluster, load: Any, empty_home: Path, fast_folder: Path, capfd: Any
 ) -> None:
     distant.namespace = "dagster"
     distant.secret(TCLOUD_CLIENT_ID=CLIENT_ID, TCLOUD_CLIENT_SECRET=CLIENT_SECRET)
@@ -48,7 +49,8 @@ def test_1000_tasks_with_two_checks_each_arrive(
     run.end()
     took = {}
     for way, options in (("child", {}), ("pod", {"launcher": distant.launcher()})):
-        with in_memory(empty_home) as instance:
+        shutil.copytree(empty_home, fast_folder / way)
+        with dg.DagsterInstance.from_config(str(fast_folder / way)) as instance:
             defs = load(options)
             began = time.monotonic()
             result = run_job(defs, instance)
