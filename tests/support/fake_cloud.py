@@ -20,13 +20,18 @@ class FakeCloud:
         self.dags: dict[str, Any] = {}
         self.runs: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
+        # Given, it is the status of every answer but those of the token endpoint.
+        self.status: Optional[int] = None
+        # The paths that were requested, with their queries.
+        self.requested: list[str] = []
         cloud = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self._answer(cloud.answer(self.path))
+                cloud.requested.append(self.path)
+                self._answer({"detail": "no"} if cloud.status else cloud.answer(self.path), cloud.status)
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -35,9 +40,9 @@ class FakeCloud:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-            def _answer(self, found: Any) -> None:
+            def _answer(self, found: Any, status: Optional[int] = None) -> None:
                 body = json.dumps({"detail": "Not Found"} if found is None else found).encode()
-                self.send_response(404 if found is None else 200)
+                self.send_response(status or (404 if found is None else 200))
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

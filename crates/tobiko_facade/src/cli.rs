@@ -110,6 +110,9 @@ pub struct DefinitionsArgs {
     /// Nest all asset keys below this
     #[arg(long, value_name = "PREFIX", value_parser = NonEmptyStringValueParser::new())]
     pub asset_prefix: Option<String>,
+    /// Keep the manifest on disk, and print the kept one where the cloud gives none (what Dagster's side uses)
+    #[arg(long, hide = true)]
+    pub keep_on_disk: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from dagster._core.definitions.reconstruct import (
     reconstruct_repository_def_from_pointer,
 )
 from dagster_runs import MIRROR, SYNC
+from fake_cloud import FakeCloud
 
 from tobikodata.scheduler_facades.dagster import (
     ENVIRONMENT_TAG,
@@ -174,76 +174,93 @@ def test_workers_are_handed_the_manifest_and_never_call_the_cloud(
     assert len(script.calls("definitions")) == 1
 
 
-def test_the_last_good_manifest_serves_during_an_outage(definitions: Any, script: Any, home: Path, caplog: Any) -> None:
-    definitions(PROJECT)
-    script(definitions={"error": "the cloud answers 503", "exit": 3})
-    defs = SQLMeshEnterpriseDagster(url=os.environ["TCLOUD_BASE_URL"]).create_definitions()
-    assert len(defs.get_job_def(MIRROR).nodes) == 4
-    assert "the cloud answers 503" in caplog.text
-    (file,) = (home / "tobiko-facade").glob("*.json")
+@pytest.fixture
+def project(fake_cloud: FakeCloud, monkeypatch: Any) -> FakeCloud:
+    """Two models, and an executable that does not wait for a cloud that is away."""
+    monkeypatch.setenv("TOBIKO_FACADE_CALL_LIMIT_S", "0.2")
+    fake_cloud.dags["prod"] = {"environment": "prod", "nodes": [{"name": "a"}, {"name": "b", "parent_names": ["a"]}]}
+    return fake_cloud
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 503])
+def test_the_kept_manifest_serves_on_every_failure(
+    project: FakeCloud, load: Any, home: Path, caplog: Any, status: int
+) -> None:
+    load()
+    project.status = status
+    defs = load()
+    assert len(defs.get_job_def(MIRROR).nodes) == 2
+    assert "are declared as they were then" in caplog.text
+    assert project.base_url in caplog.text
+    (file,) = (home / "tobiko-facade").glob("manifest-*.json")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        {"error": "not let in", "exit": 4},
-        {"error": "no such project", "exit": 5},
-        {"error": "something else", "exit": 1},
-    ],
-)
-def test_the_last_good_manifest_does_not_hide_what_a_person_must_mend(
-    definitions: Any, script: Any, trouble: dict[str, Any]
+def test_the_kept_manifest_does_not_serve_for_an_environment_that_is_gone(project: FakeCloud, load: Any) -> None:
+    load()
+    project.dags.clear()
+    assert len(load().get_job_def(MIRROR).nodes) == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_without_a_kept_manifest_what_a_person_must_mend_is_one_clear_error(
+    project: FakeCloud, load: Any, status: int
 ) -> None:
-    definitions(PROJECT)
-    script(definitions=trouble)
-    with pytest.raises(Exception, match=trouble["error"]):
-        SQLMeshEnterpriseDagster(url=os.environ["TCLOUD_BASE_URL"]).create_definitions()
+    project.status = status
+    with pytest.raises(Exception, match=project.base_url) as error:
+        load()
+    assert "\n" not in str(error.value)
 
 
-def test_without_a_kept_manifest_an_outage_is_one_clear_error(script: Any) -> None:
-    script(definitions={"error": "cloud.test cannot be reached", "exit": 3})
-    with pytest.raises(Exception, match=r"^cloud\.test cannot be reached$"):
-        SQLMeshEnterpriseDagster(url="http://cloud.test").create_definitions()
+def test_without_a_kept_manifest_an_outage_loads_the_sensor_and_the_jobs(
+    project: FakeCloud, load: Any, caplog: Any
+) -> None:
+    project.status = 503
+    repository = load().get_repository_def()
+    assert repository.has_sensor_def("tobiko_cloud_track_prod")
+    assert {MIRROR, SYNC} <= set(repository.job_names)
+    assert not repository.asset_graph.get_all_asset_keys()
+    assert project.base_url in caplog.text
 
 
-def test_a_kept_manifest_is_of_its_url_environment_and_prefix(definitions: Any, script: Any) -> None:
-    definitions(PROJECT)
-    script(definitions={"error": "away", "exit": 3})
-    for url, arguments in (
-        ("http://elsewhere", {}),
-        (os.environ["TCLOUD_BASE_URL"], {"environment": "dev"}),
-        (os.environ["TCLOUD_BASE_URL"], {"asset_prefix": "p"}),
+def test_a_kept_manifest_is_of_its_url_environment_and_prefix(project: FakeCloud, load: Any) -> None:
+    load()
+    project.status = 403
+    for facade, arguments in (
+        ({"url": project.base_url + "/other"}, {}),
+        ({}, {"environment": "dev"}),
+        ({}, {"asset_prefix": "p"}),
     ):
-        with pytest.raises(Exception, match="away"):
-            SQLMeshEnterpriseDagster(url=url).create_definitions(**arguments)
+        with pytest.raises(Exception, match=project.base_url):
+            load(facade, **arguments)
 
 
-def test_a_corrupt_kept_manifest_is_none(definitions: Any, script: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_corrupt_kept_manifest_is_none(project: FakeCloud, load: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("TOBIKO_FACADE_CACHE_DIR", str(tmp_path / "cache"))
-    definitions(PROJECT)
-    (file,) = (tmp_path / "cache").glob("*.json")
+    load()
+    (file,) = (tmp_path / "cache").glob("manifest-*.json")
     file.write_text('{"manifest": ')
-    script(definitions={"error": "away", "exit": 3})
-    with pytest.raises(Exception, match="away"):
-        SQLMeshEnterpriseDagster(url=os.environ["TCLOUD_BASE_URL"]).create_definitions()
+    project.status = 403
+    with pytest.raises(Exception, match=project.base_url):
+        load()
 
 
-def test_a_folder_that_cannot_be_written_does_not_matter(definitions: Any, monkeypatch: Any, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("project")
+def test_a_folder_that_cannot_be_written_does_not_matter(load: Any, monkeypatch: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TOBIKO_FACADE_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    assert definitions(PROJECT).get_job_def(MIRROR)
+    assert load().get_job_def(MIRROR)
 
 
-def test_no_answer_within_20_s_is_given_up(script: Any, monkeypatch: Any) -> None:
+def test_no_answer_within_20_s_is_given_up(script: Any, monkeypatch: Any, caplog: Any) -> None:
     from tobikodata.scheduler_facades.dagster._launch import executable
 
     assert executable.TIME_LIMIT_S == 20
     monkeypatch.setattr(executable, "TIME_LIMIT_S", 0.5)
     script(definitions={"sleep": 30, **PROJECT})
     before = time.monotonic()
-    with pytest.raises(Exception, match="gave no answer"):
-        SQLMeshEnterpriseDagster(url="http://cloud.test").create_definitions()
+    SQLMeshEnterpriseDagster(url="http://cloud.test").create_definitions()
+    assert "gave no answer" in caplog.text
     assert time.monotonic() - before < 5
 
 

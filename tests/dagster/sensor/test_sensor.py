@@ -80,10 +80,14 @@ def past(cloud: Cloud, run_id: str, at: float) -> None:
     run.end()
 
 
-def unfinished(instance: Any, defs: dg.Definitions, key: str, status: str, job_name: str = MIRROR) -> str:
+def unfinished(
+    instance: Any, defs: dg.Definitions, key: str, status: str, job_name: str = MIRROR, location: str | None = None
+) -> str:
     """A mirror (or a sync) in some state, without anybody who executes it."""
     job = defs.get_job_def(job_name)
-    run = instance.create_run_for_job(job, tags={"dagster/run_key": key, "tobiko/run_id": key.split("#", 1)[0]})
+    label = {".dagster/repository": f"__repository__@{location}"} if location else {}
+    tags = {"dagster/run_key": key, "tobiko/run_id": key.split("#", 1)[0], **label}
+    run = instance.create_run_for_job(job, tags=tags)
     event = {
         "STARTED": dg.DagsterEventType.RUN_START,
         "STARTING": dg.DagsterEventType.RUN_STARTING,
@@ -433,6 +437,8 @@ class Webserver:
                 webserver.reloads.append(body["variables"]["repositoryLocationName"])
                 if status == "hangs":
                     return self.drip()
+                if status == "read only":
+                    return self.answer({"reloadRepositoryLocation": {"__typename": "UnauthorizedError"}})
                 location = (
                     {"__typename": "RepositoryLocation"}
                     if status == "works"
@@ -536,8 +542,8 @@ def test_what_ticks_may_be_newer_than_dagsters_page(project: Cloud, load: Any, i
         assert server.reloads == ["my_location"]
 
 
-def test_a_reload_that_changes_nothing_is_tried_with_two_runs_and_the_runs_go_out(
-    project: Cloud, load: Any, instance: Any
+def test_a_reload_that_changes_nothing_is_said_once_with_its_remedy_and_the_runs_go_out(
+    project: Cloud, load: Any, instance: Any, capfd: Any
 ) -> None:
     with webserver("works") as server:
         daemon = Daemon(with_graphql(load, server.port), instance)
@@ -546,8 +552,69 @@ def test_a_reload_that_changes_nothing_is_tried_with_two_runs_and_the_runs_go_ou
         for number in (1, 2, 3):
             past(project, f"r{number}", 2000.0 + 100 * number)
         ticks = [daemon.tick() for _ in range(12)]
-    assert ticks == [*[[]] * 4, ["r1"], *[[]] * 4, ["r2"], ["r3"], []]
-    assert len(server.reloads) == 2
+    assert ticks == [*[[]] * 4, ["r1"], ["r2"], ["r3"], *[[]] * 5]
+    assert len(server.reloads) == 1
+    printed = capfd.readouterr().err
+    assert printed.count("dagster code-server start") == 1
+    assert "code location my_location was reloaded, and what it declares has not changed" in printed
+
+
+def test_a_read_only_webserver_is_called_one(project: Cloud, load: Any, instance: Any, capfd: Any) -> None:
+    with webserver("read only") as server:
+        daemon = Daemon(with_graphql(load, server.port), instance)
+        daemon.tick()
+        project.environment(model("a"), model("b", "a"), at=1500.0)
+        past(project, "r1", 2000.0)
+        assert daemon.tick() == ["r1"]
+    assert "it is read-only" in capfd.readouterr().err
+
+
+def test_a_location_that_was_loaded_in_an_outage_is_reloaded_when_the_cloud_answers(
+    project: Cloud, load: Any, instance: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("TOBIKO_FACADE_CALL_LIMIT_S", "0.2")
+    with webserver("works") as server:
+        project.stop()
+        daemon = Daemon(with_graphql(load, server.port), instance)
+        assert daemon.tick() == []
+        assert project.base_url in daemon.said
+        project.start()
+        assert daemon.tick() == []
+        assert server.reloads == ["my_location"]
+        daemon.defs = with_graphql(load, server.port)
+        assert "wh_s_a" in {node.name for node in daemon.defs.get_job_def(MIRROR).nodes}
+        assert daemon.tick() == ["__initial_sync__"]
+
+
+def test_without_a_webserver_to_ask_the_tick_says_that_a_reload_is_due(
+    project: Cloud, load: Any, instance: Any, monkeypatch: Any, capfd: Any
+) -> None:
+    monkeypatch.setenv("TOBIKO_FACADE_CALL_LIMIT_S", "0.2")
+    project.stop()
+    daemon = Daemon(load(), instance)
+    project.start()
+    assert daemon.tick(launch=False) == ["__initial_sync__"]
+    assert "click Reload on code location my_location" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("job_name", [MIRROR, SYNC])
+def test_another_code_location_with_this_environment_is_none_of_its_business(
+    project: Cloud, load: Any, instance: Any, job_name: str
+) -> None:
+    """Its run is failed, ours goes on; and the other way round."""
+    past(project, "old", 2000.0)
+    daemon = Daemon(load(), instance)
+    keys = daemon.tick(launch=False)
+    if job_name == MIRROR:
+        unfinished(instance, daemon.defs, "__initial_sync__", "CANCELED", SYNC)
+        past(project, "r1", 3000.0)
+        keys = daemon.tick(launch=False)
+    ours = unfinished(instance, daemon.defs, keys[0], "STARTED", job_name, location="my_location")
+    unfinished(instance, daemon.defs, keys[0], "FAILURE", job_name, location="another")
+    assert daemon.tick() == []
+    instance.report_run_failed(instance.get_run_by_id(ours))
+    unfinished(instance, daemon.defs, keys[0], "STARTED", job_name, location="another")
+    assert daemon.tick(launch=False) == [f"{keys[0]}#2"]
 
 
 @pytest.mark.parametrize("status", ["fails", "hangs", "away"])

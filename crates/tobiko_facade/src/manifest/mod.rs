@@ -2,6 +2,7 @@
 //! The only place where the cloud's names become Dagster's; no project, however odd, makes it fail, and the order in which the
 //! cloud lists things changes nothing.
 
+pub mod cache;
 mod draft;
 pub mod names;
 

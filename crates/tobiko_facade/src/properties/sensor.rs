@@ -73,6 +73,7 @@ impl World {
         let input = TickInput {
             cursor: self.cursor.clone(),
             manifest: LoadedManifest { exists: true, fingerprint: fingerprint(self.loaded) },
+            location: None,
             can_reload: self.can_reload,
             sync: self.sync.clone(),
             mirror: self.mirror.clone(),

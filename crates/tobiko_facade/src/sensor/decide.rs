@@ -77,6 +77,11 @@ pub fn review<'a>(environment: &'a str, input: &'a TickInput) -> Review<'a> {
     if tick.cursor.shown.is_none() {
         tick.cursor.shown.clone_from(&input.manifest.fingerprint);
     }
+    if input.manifest.exists {
+        // The next time that nothing could be loaded, it is tried anew.
+        tick.cursor.reload_with.retain(|with| with != NO_RUN);
+    }
+    tick.note_whether_reloads_work();
     match tick.after_sync().or_else(|| tick.after_mirror()) {
         Some(reply) => Review::Settled(Answer::Reply(reply)),
         None => Review::NeedsNews(tick),
@@ -131,6 +136,30 @@ impl Tick<'_> {
         }
     }
 
+    /// A reload that worked, and was waited for, has changed what ticks; else it never will.
+    fn note_whether_reloads_work(&mut self) {
+        let Some(wanted) = &self.cursor.reload_for else {
+            return;
+        };
+        let loaded = &self.input.manifest;
+        let was_tried = loaded.exists || self.cursor.reload_with.iter().any(|with| with == NO_RUN);
+        let has_worked = self.cursor.shown.as_ref() == Some(wanted);
+        if loaded.fingerprint.as_ref() == Some(wanted) {
+            self.cursor.reload_without_effect = false;
+        } else if was_tried && has_worked && self.cursor.reload_wait == 0 && !self.cursor.reload_without_effect {
+            self.cursor.reload_without_effect = true;
+            self.warn(format!(
+                "{} was reloaded, and what it declares has not changed: a code server of `dagster api grpc` cannot load \
+                 again. Restart it, or start it with `dagster code-server start`. Until then, reloads are not waited for.",
+                self.location()
+            ));
+        }
+    }
+
+    fn location(&self) -> String {
+        self.input.location.as_ref().map_or("the code location".to_owned(), |name| format!("code location {name}"))
+    }
+
     /// What follows from the cloud's answers.
     pub fn decide(self, news: &News) -> Answer {
         if !news.exists {
@@ -142,14 +171,26 @@ impl Tick<'_> {
         let go = |cursor: Cursor| self.go(cursor, news, next, runs.len());
         // A code location that was loaded before the environment existed shows nothing: its reload waits for no run.
         let fingerprint = news.fingerprint.as_deref().filter(|_| next.is_some() || !self.input.manifest.exists);
-        let with = next.unwrap_or(NO_RUN);
+        let with = next.filter(|_| self.input.manifest.exists).unwrap_or(NO_RUN);
         match self.reload(fingerprint, with) {
             Reload::NotDue(cursor) => Answer::Reply(go(cursor)),
             Reload::InProgress(cursor) => Answer::Reply(self.skip(RELOADED, cursor)),
             Reload::Due { fingerprint, is_loaded } => {
                 let after = |worked| self.cursor.clone().reloaded(fingerprint, with, worked);
-                // A run requested now could be one of the job as it was loaded before.
-                let done = if is_loaded { go(after(true)) } else { self.skip(RELOADED, after(true)) };
+                let done = if is_loaded {
+                    go(after(true))
+                } else if self.cursor.reload_without_effect {
+                    let mut reply = go(Cursor { reload_wait: 0, ..after(true) });
+                    reply.log.push(warning(format!(
+                        "models were added or removed, and the last reload of {} changed nothing: if they do not appear, \
+                         restart its code server",
+                        self.location()
+                    )));
+                    reply
+                } else {
+                    // A run requested now could be one of the job as it was loaded before.
+                    self.skip(RELOADED, after(true))
+                };
                 Answer::Reload { done, not_done: go(after(false)) }
             }
         }
@@ -178,7 +219,9 @@ impl Tick<'_> {
             cursor.shown = Some(fingerprint.to_owned());
             return Reload::NotDue(cursor);
         }
-        if cursor.may_reload(fingerprint, with) {
+        // While nothing is declared, it is tried again as often as it takes.
+        let again = with == NO_RUN && self.input.can_reload && !cursor.reload_without_effect;
+        if cursor.may_reload(fingerprint, with) || (again && cursor.reload_wait == 0) {
             return Reload::Due { fingerprint, is_loaded };
         }
         if !is_loaded && cursor.reload_for.as_deref() == Some(fingerprint) && cursor.reload_wait > 0 {
@@ -378,6 +421,57 @@ mod tests {
             cursor = check(&TickInput { can_reload: true, ..input(&cursor) }, &other, &[]);
         }
         check(&TickInput { can_reload: true, ..input(&cursor) }, &other, &["r1"]);
+    }
+
+    #[test]
+    fn a_reload_that_changes_nothing_is_noticed_once_and_not_waited_for_again() {
+        let with_reload = |cursor: &Cursor| TickInput { can_reload: true, ..input(cursor) };
+        let other = |fingerprint: &str, runs: &str| News { fingerprint: Some(fingerprint.to_owned()), ..news(runs) };
+        let reloaded = |answer: Answer| match answer {
+            Answer::Reload { done, .. } => done,
+            Answer::Reply(reply) => panic!("a reload is due: {reply:?}"),
+        };
+        let mut cursor = Cursor::parse(Some(&reloaded(answer(&with_reload(&synced()), &other("g", "r1"))).cursor));
+        let mut warnings = Vec::new();
+        for _ in 0..4 {
+            let reply = reply(answer(&with_reload(&cursor), &other("g", "r1")));
+            cursor = Cursor::parse(Some(&reply.cursor));
+            warnings.extend(reply.log);
+        }
+        assert_eq!((cursor.last.as_deref(), warnings.len()), (Some("r1"), 1), "{warnings:?}");
+        assert!(warnings[0].text.contains("dagster code-server start"));
+        // The same models with the next run: nothing is tried. Others: tried, and not waited for.
+        cursor = check(&with_reload(&cursor), &other("g", "r2"), &["r2"]);
+        let done = reloaded(answer(&with_reload(&cursor), &other("h", "r3")));
+        assert_eq!(keys(&done), ["r3"]);
+        assert!(done.log[0].text.contains("restart"));
+        // It was restarted with the other command: reloads count again.
+        let mut loaded = with_reload(&Cursor::parse(Some(&done.cursor)));
+        loaded.manifest.fingerprint = Some("h".to_owned());
+        let cursor = Cursor::parse(Some(&reply(answer(&loaded, &other("h", "r4"))).cursor));
+        assert!(!cursor.reload_without_effect);
+    }
+
+    #[test]
+    fn where_nothing_could_be_loaded_a_reload_is_tried_until_it_works() {
+        let nothing = |cursor: &Cursor| TickInput {
+            can_reload: true,
+            manifest: super::super::messages::LoadedManifest::default(),
+            ..input(cursor)
+        };
+        let mut cursor = synced().reloaded("f", "r1", true).reloaded("f", "r2", true);
+        cursor.reload_wait = 0;
+        for _ in 0..3 {
+            let Answer::Reload { not_done, .. } = answer(&nothing(&cursor), &news("")) else {
+                panic!("a reload is due");
+            };
+            cursor = Cursor::parse(Some(&not_done.cursor));
+        }
+        // Without a webserver to ask, once.
+        let alone = |cursor: &Cursor| TickInput { can_reload: false, ..nothing(cursor) };
+        let Answer::Reload { not_done, .. } = answer(&alone(&synced()), &news("r1")) else { panic!("it is said") };
+        assert_eq!(keys(&not_done), ["r1"]);
+        check(&alone(&Cursor::parse(Some(&not_done.cursor))), &news("r2"), &["r2"]);
     }
 
     #[test]

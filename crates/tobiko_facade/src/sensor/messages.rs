@@ -12,6 +12,8 @@ pub struct TickInput {
     pub cursor: Option<String>,
     /// What the code location that ticks has loaded.
     pub manifest: LoadedManifest,
+    /// The code location's name.
+    pub location: Option<String>,
     /// Whether the code location can be reloaded: a webserver is configured.
     pub can_reload: bool,
     /// The newest run of the sync job.

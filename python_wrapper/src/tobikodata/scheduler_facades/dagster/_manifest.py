@@ -60,6 +60,14 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Why a manifest is not the cloud's present one, and when it was."""
+
+    saved_at: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One environment of one Tobiko Cloud project. `exists` is False while the cloud does not know it."""
 
@@ -69,6 +77,13 @@ class Manifest:
     link: str | None
     warnings: tuple[str, ...]
     nodes: tuple[Node, ...]
+    # Only where the executable kept it on disk.
+    kept: Kept | None = None
+
+    @staticmethod
+    def empty(environment: str) -> str:
+        """The JSON of one that declares nothing."""
+        return json.dumps({"version": VERSION, "environment": environment, "exists": False, "nodes": []})
 
     @staticmethod
     def from_json(text: str) -> Manifest:
@@ -91,6 +106,7 @@ class Manifest:
                 link=data.get("link"),
                 warnings=tuple(data.get("warnings") or ()),
                 nodes=tuple(Node.from_json(node) for node in data["nodes"]),
+                kept=Kept(data["kept"]["saved_at"], data["kept"]["reason"]) if data.get("kept") else None,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"the manifest cannot be read ({type(error).__name__}: {error})") from None

@@ -1,7 +1,7 @@
 """Declares what a code location shows of an environment, from the manifest.
 
 The manifest is asked for where the code location is loaded, and nowhere else: run and step workers are handed
-it by Dagster. While the cloud is away, the last good one serves.
+it by Dagster. While the cloud cannot be asked, the last one serves, which the executable keeps on disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from .._launch.launcher import Launcher
 from .._manifest import Manifest, Node
 from .._resource import SHARED
 from .._sensor.sensor import track_sensor
-from . import cache
 from .checks import checks_of
 from .jobs import mirror_job, sync_job
 from .merge import SharedKey
@@ -53,18 +52,21 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
         return f"tobiko_cloud/{hashlib.sha256(which.encode()).hexdigest()[:24]}"
 
     def fetch_state(self) -> str:
-        path = cache.path_of(self.connection.base_url, self.environment, self.asset_prefix)
+        """The cloud's manifest; the kept one where the cloud gives none; in an outage without one, that of nothing.
+
+        What is not there now is declared when the sensor finds that the cloud answers, and reloads the code location.
+        """
         try:
             text = executable.definitions(self.connection, self.environment, self.asset_prefix)
-            Manifest.from_json(text)
         except TobikoFacadeError as error:
-            kept = cache.kept(path) if error.outage else None
-            if kept is None:
+            if not error.outage:
                 raise
-            manifest, saved_at = kept
-            logger.warning("%s; the models of %s are declared as they were then", error, saved_at)
-            return manifest
-        cache.keep(path, text)
+            logger.warning("%s; only the jobs and the sensor of %s are declared by now", error, self.environment)
+            return Manifest.empty(self.environment)
+        kept = Manifest.from_json(text).kept
+        if kept:
+            reason = self.connection.without_secrets(kept.reason)
+            logger.warning("%s; the models of %s are declared as they were then", reason, kept.saved_at)
         return text
 
     def defs_from_state(self, state: str) -> dg.Definitions:

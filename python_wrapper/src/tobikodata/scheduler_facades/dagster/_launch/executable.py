@@ -59,12 +59,12 @@ def find() -> str:
 
 
 def definitions(connection: Connection, environment: str, asset_prefix: str | None) -> str:
-    """The manifest of an environment, as JSON text.
+    """The manifest of an environment, as JSON text; the kept one where the cloud gives none.
 
     Raises:
         TobikoFacadeError: The command failed; `outage` says whether the cloud was unreachable.
     """
-    return _ask(connection, ["definitions", *where(environment, asset_prefix)])
+    return _ask(connection, ["definitions", "--keep-on-disk", *where(environment, asset_prefix)])
 
 
 def tick(connection: Connection, environment: str, state: dict[str, Any]) -> dict[str, Any]:

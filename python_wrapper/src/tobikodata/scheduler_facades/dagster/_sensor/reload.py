@@ -10,6 +10,10 @@ import dagster as dg
 from .._environment import GraphQL
 
 TIME_LIMIT_S = 20.0
+_READ_ONLY = (
+    "the webserver at {} may not reload: it is read-only (--read-only). Give dagster_graphql_host and "
+    "dagster_graphql_port of one that is not, or restart the code location"
+)
 
 
 def reload(context: dg.SensorEvaluationContext, graphql: GraphQL) -> bool:
@@ -56,12 +60,19 @@ def _ask(graphql: GraphQL, location: str, limit_s: float) -> str | None:
         arguments: dict[str, Any] = {"timeout": int(limit_s), **graphql.kwargs}
         client = DagsterGraphQLClient(str(graphql.host), port_number=graphql.port, **arguments)
         answer = client.reload_repository_location(location)
+    except KeyError as error:
+        # The client expects a message, which a refusal has not.
+        return _READ_ONLY.format(_address(graphql)) if error.args == ("message",) else _failure(graphql, error)
     except Exception as error:  # whatever the network or the user's arguments bring: the runs must go on
-        cause = error.__cause__ or error
-        return f"{_address(graphql)}: {type(cause).__name__}: {str(cause).strip()[:500]}"
+        return _failure(graphql, error)
     if answer.status == ReloadRepositoryLocationStatus.SUCCESS:
         return None
     return f"{answer.failure_type}: {str(answer.message).strip()[:500]}"
+
+
+def _failure(graphql: GraphQL, error: Exception) -> str:
+    cause = error.__cause__ or error
+    return f"{_address(graphql)}: {type(cause).__name__}: {str(cause).strip()[:500]}"
 
 
 def _address(graphql: GraphQL) -> str:

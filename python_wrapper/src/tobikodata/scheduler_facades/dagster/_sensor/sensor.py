@@ -51,9 +51,11 @@ def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
 def _state(context: dg.SensorEvaluationContext, environment: Environment) -> dict[str, Any]:
     """What Dagster knows."""
     record = _record(context.cursor)
+    origin = context.code_location_origin
     return {
         "cursor": context.cursor,
         "manifest": {"exists": environment.manifest.exists, "fingerprint": environment.manifest.fingerprint},
+        "location": origin.location_name if origin else None,
         "can_reload": bool(environment.graphql.host),
         "sync": last_sync(context, environment) if record.get("sync_attempt") else None,
         "mirror": last_mirror(context, environment, str(record["last"]), int(record["attempt"]))
