@@ -22,6 +22,8 @@ class FakeCloud:
         self.evaluations: list[dict[str, Any]] = []
         # Given, it is the status of every answer but those of the token endpoint.
         self.status: Optional[int] = None
+        # The plans that have ended, oldest first. Given, this is a local cloud, else Tobiko Cloud.
+        self.plans: Optional[list[dict[str, Any]]] = None
         # The paths that were requested, with their queries.
         self.requested: list[str] = []
         cloud = self
@@ -44,6 +46,8 @@ class FakeCloud:
                 body = json.dumps({"detail": "Not Found"} if found is None else found).encode()
                 self.send_response(status or (404 if found is None else 200))
                 self.send_header("Content-Type", "application/json")
+                if cloud.plans is not None:
+                    self.send_header("x-tobiko-local-cloud", "0")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -76,14 +80,27 @@ class FakeCloud:
         parts = [unquote(part) for part in url.path.split("/api/v1/")[1].split("/")]
         if parts[0] == "dags":
             return self.dags.get(parts[1])
+        if parts[0] == "plans":
+            return self._plans(parts[1:], asked)
         if parts[0] == "evaluations":
             found = [e for e in self.evaluations if asked.get("node_name") in (None, e["node_name"])]
+            found = [e for e in found if asked.get("plan_id") in (None, e.get("plan_id"))]
             if asked.get("latest") == "true":
                 found = list({e["node_name"]: e for e in found}.values())
-            return found[::-1] if asked.get("sort") == "desc" else found
+            found = found[::-1] if asked.get("sort") == "desc" else found
+            return found[: int(asked.get("limit", 1000))]
         if len(parts) == 1:
             return self.runs[:1] if asked.get("last") == "true" else self.runs
         run = next((run for run in self.runs if run["run_id"] == parts[1]), None)
         if len(parts) == 2 or run is None:
             return run
         return [e for e in self.evaluations if e.get("run_id") == parts[1]]
+
+    def _plans(self, parts: list[str], asked: dict[str, str]) -> Optional[Any]:
+        if self.plans is None:
+            return None
+        if parts:
+            return next((plan for plan in self.plans if plan["plan_id"] == parts[0]), None)
+        found = [plan for plan in self.plans if plan["seq"] > int(asked.get("since_seq", 0))]
+        found = found[::-1] if asked.get("sort") == "desc" else found
+        return found[: int(asked.get("limit", 100))]

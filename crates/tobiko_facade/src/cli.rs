@@ -134,6 +134,9 @@ pub struct SyncArgs {
     /// Only this model or standalone audit, as the cloud names it; may be repeated
     #[arg(long = "node", value_name = "NAME")]
     pub nodes: Vec<String>,
+    /// Fail, after all has been reported, if this plan failed
+    #[arg(long, value_name = "PLAN_ID")]
+    pub plan: Option<String>,
 }
 
 #[derive(Debug, Args)]

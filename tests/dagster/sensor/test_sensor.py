@@ -59,6 +59,7 @@ class Daemon:
                         self.defs,
                         self.instance,
                         str(request.job_name),
+                        dict(request.run_config),
                         **{**request.tags, "dagster/run_key": key},
                     )
                 )

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod definitions;
 pub mod mirror;
+pub mod plan_failure;
 pub mod poll;
 pub mod serve;
 pub mod sync;

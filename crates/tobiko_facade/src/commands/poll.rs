@@ -8,7 +8,6 @@ use tobiko_client::{Client, Run, RunsQuery, Sort};
 use crate::manifest::Manifest;
 use crate::polling::runs::{newest, oldest_first};
 use crate::report::events::epoch;
-use crate::sensor::decide;
 
 /// How many runs are reported at most; the rest is counted.
 const MOST: usize = 25;
@@ -65,20 +64,6 @@ pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Re
         since_known: found.since_known,
         fingerprint,
     })
-}
-
-impl NewRuns {
-    /// What the sensor decides by.
-    pub fn for_sensor(self) -> decide::News {
-        let runs = self.runs.into_iter().map(|run| decide::NewRun { run_id: run.run_id, ended: run.ended });
-        decide::News {
-            exists: self.exists,
-            fingerprint: self.fingerprint,
-            runs: runs.collect(),
-            missed: self.missed,
-            since_known: self.since_known,
-        }
-    }
 }
 
 struct Found {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tobiko_client::{Client, Evaluation, EvaluationsQuery, Sort};
 
+use super::plan_failure::plan_failure;
 use crate::cli::SyncArgs;
 use crate::manifest::Manifest;
 use crate::polling::outage::OutagePolicy;
@@ -56,14 +57,15 @@ pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter
     for task in &tasks {
         reporter.report(&Event::Task(Box::new(task.clone())))?;
     }
-    Ok(RunFinished {
-        outcome: FinishedAs::Success,
-        run_id: None,
-        reason: None,
-        link: manifest.link,
-        tasks: tasks.len(),
-        requests: client.requests(),
-    })
+    let failure = match &args.plan {
+        Some(plan) => OUTAGE_POLICY.retry(reporter, async || plan_failure(client, plan).await).await?,
+        None => None,
+    };
+    let (outcome, reason, link) = match failure {
+        Some(failure) => (FinishedAs::Failure, Some(failure.message), failure.link.or(manifest.link)),
+        None => (FinishedAs::Success, None, manifest.link),
+    };
+    Ok(RunFinished { outcome, run_id: None, reason, link, tasks: tasks.len(), requests: client.requests() })
 }
 
 /// The newest evaluation of each node.

@@ -5,10 +5,10 @@ use std::io::Read;
 use anyhow::{Context, Result};
 use tobiko_client::Client;
 
-use super::poll;
 use crate::manifest::Manifest;
 use crate::sensor::decide::{News, Review, Tick, review};
 use crate::sensor::messages::{Answer, TickInput};
+use crate::sensor::{new_runs, plans};
 
 /// What Python piped in.
 pub fn read_input(mut stdin: impl Read) -> Result<TickInput> {
@@ -17,27 +17,32 @@ pub fn read_input(mut stdin: impl Read) -> Result<TickInput> {
     serde_json::from_str(&text).context("what Dagster knows is not the JSON that was expected")
 }
 
-/// The tick's outcome. An idle tick makes one small request; one that waits for a mirror makes none.
+/// The tick's outcome. An idle tick makes two small requests, one for runs and one for plans; one that waits for a mirror none.
 pub async fn tick(client: &Client, environment: &str, input: &TickInput) -> Result<Answer> {
     match review(environment, input) {
         Review::Settled(answer) => Ok(answer),
         Review::NeedsNews(tick) => {
             let news = news(client, environment, input, &tick).await?;
-            Ok(tick.decide(&news))
+            Ok(tick.of_cloud(client.cloud_name()).decide(&news))
         }
     }
 }
 
 async fn news(client: &Client, environment: &str, input: &TickInput, tick: &Tick<'_>) -> Result<News> {
-    let mut fingerprint = None;
-    if !input.manifest.exists {
-        let dag = client.dag(environment).await.context("cannot get the environment's DAG")?;
-        if dag.is_none() {
-            return Ok(News::default());
-        }
-        fingerprint = Some(Manifest::new(environment, dag.as_ref(), None).fingerprint);
+    let dag = async || client.dag(environment).await.context("cannot get the environment's DAG");
+    if !input.manifest.exists && dag().await?.is_none() {
+        return Ok(News::default());
     }
-    let mut news = poll::poll(client, environment, tick.cursor().last.as_deref()).await?.for_sensor();
-    news.fingerprint = news.fingerprint.or(fingerprint);
-    Ok(news)
+    let runs = new_runs::fetch(client, environment, tick.cursor()).await?;
+    let plans = if tick.needs_plans(&runs) {
+        Some(plans::fetch(client, environment, &tick.cursor().plans).await?)
+    } else {
+        None
+    };
+    let is_due = plans.as_ref().is_some_and(|plans| plans.due.is_some());
+    if input.manifest.exists && runs.runs.is_empty() && !is_due {
+        return Ok(News { exists: true, fingerprint: None, runs, plans });
+    }
+    let manifest = Manifest::new(environment, dag().await?.as_ref(), None);
+    Ok(News { exists: manifest.exists, fingerprint: Some(manifest.fingerprint), runs, plans })
 }

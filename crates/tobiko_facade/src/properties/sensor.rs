@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::sensor::cursor::{ATTEMPTS, Cursor};
 use crate::sensor::decide::{NewRun, News, Review, review};
 use crate::sensor::messages::{Answer, DagsterRun, Job, LoadedManifest, Reply, TickInput};
+use crate::sensor::new_runs::NewRuns;
 
 /// What happens between two ticks.
 #[derive(Debug, Clone)]
@@ -86,10 +87,13 @@ impl World {
                     .last
                     .as_ref()
                     .map_or(0, |last| self.runs.iter().position(|run| run == last).map_or(0, |at| at + 1));
-                let runs: Vec<NewRun> =
-                    self.runs[from..].iter().map(|run| NewRun { run_id: run.clone(), ended: true }).collect();
+                let runs: Vec<NewRun> = self.runs[from..]
+                    .iter()
+                    .map(|run| NewRun { run_id: run.clone(), ended: true, seq: None })
+                    .collect();
                 let fingerprint = fingerprint(self.models).filter(|_| !runs.is_empty());
-                tick.decide(&News { exists: true, fingerprint, runs, missed: 0, since_known: true })
+                let runs = NewRuns { runs, since_known: true, ..NewRuns::default() };
+                tick.decide(&News { exists: true, fingerprint, runs, plans: None })
             }
         };
         let reply = match answer {

@@ -38,8 +38,28 @@ pub struct Cursor {
     pub shown: Option<String>,
     /// A reload of this code location changed nothing, as that of a code server of `dagster api grpc`: not waited for again.
     pub reload_without_effect: bool,
+    /// The number of `last`, where the cloud numbers its runs.
+    pub seq: Option<u64>,
+    /// The newest runs that were dealt with, where it does not.
+    pub seen: Vec<String>,
+    pub plans: PlanMarks,
+    /// The plan for which the last sync was requested.
+    pub sync_plan: Option<String>,
     /// Fields of other releases.
     pub unknown: Map<String, Value>,
+}
+
+/// Where plans stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlanMarks {
+    /// The number of the newest plan that was dealt with, where the cloud has plans.
+    pub seq: Option<u64>,
+    /// The newest evaluation, where it has not; empty: there was none.
+    pub evaluation: Option<String>,
+    /// Evaluations of plans that were open.
+    pub open: Vec<String>,
+    /// A plan of which something has ended, and whose sync waits for the rest.
+    pub due: Option<String>,
 }
 
 impl Cursor {
@@ -69,6 +89,15 @@ impl Cursor {
             reload_wait: number(&take("reload_wait")),
             shown: some_text(take("shown")),
             reload_without_effect: take("reload_without_effect").as_bool().unwrap_or_default(),
+            seq: take("seq").as_u64(),
+            seen: texts(take("seen")),
+            plans: PlanMarks {
+                seq: take("plan_seq").as_u64(),
+                evaluation: take("plan_evaluation").as_str().map(str::to_owned),
+                open: texts(take("plan_open")),
+                due: some_text(take("plan_due")),
+            },
+            sync_plan: some_text(take("sync_plan")),
             unknown: Map::new(),
         };
         Self { unknown: record, ..cursor }
@@ -89,19 +118,26 @@ impl Cursor {
             ("reload_wait", json!(self.reload_wait)),
             ("shown", json!(self.shown)),
             ("reload_without_effect", json!(self.reload_without_effect)),
+            ("seq", json!(self.seq)),
+            ("seen", json!(self.seen)),
+            ("plan_seq", json!(self.plans.seq)),
+            ("plan_evaluation", json!(self.plans.evaluation)),
+            ("plan_open", json!(self.plans.open)),
+            ("plan_due", json!(self.plans.due)),
+            ("sync_plan", json!(self.sync_plan)),
         ];
         record.extend(known.map(|(name, value)| (name.to_owned(), value)));
         Value::Object(record).to_string()
     }
 
     /// A mirror of this run is requested for the first time.
-    pub fn mirror_requested(self, run_id: &str) -> Self {
-        Self { synced: true, last: Some(run_id.to_owned()), attempt: 1, newest_only: false, ..self }
+    pub fn mirror_requested(self, run_id: &str, seq: Option<u64>) -> Self {
+        Self { synced: true, last: Some(run_id.to_owned()), seq, attempt: 1, newest_only: false, ..self }
     }
 
     /// Everything up to this run is dealt with, and it is not to be mirrored itself.
-    pub fn passed(self, run_id: Option<&str>) -> Self {
-        Self { synced: true, last: run_id.map(str::to_owned), attempt: 0, newest_only: false, ..self }
+    pub fn passed(self, run_id: Option<&str>, seq: Option<u64>) -> Self {
+        Self { synced: true, last: run_id.map(str::to_owned), seq, attempt: 0, newest_only: false, ..self }
     }
 
     /// Whether a reload may be tried for `fingerprint`, which came with `with`: a run, or a plan.
@@ -224,10 +260,10 @@ mod tests {
 
     #[test]
     fn counts_how_often_a_mirror_was_requested() {
-        let cursor = Cursor::default().mirror_requested("r1");
-        assert_eq!((cursor.last.as_deref(), cursor.attempt, cursor.synced), (Some("r1"), 1, true));
-        assert_eq!(Cursor { attempt: 2, ..cursor.clone() }.mirror_requested("r2").attempt, 1);
-        assert_eq!(cursor.passed(Some("r9")).attempt, 0);
+        let cursor = Cursor::default().mirror_requested("r1", Some(4));
+        assert_eq!((cursor.last.as_deref(), cursor.seq, cursor.attempt, cursor.synced), (Some("r1"), Some(4), 1, true));
+        assert_eq!(Cursor { attempt: 2, ..cursor.clone() }.mirror_requested("r2", None).attempt, 1);
+        assert_eq!(cursor.passed(Some("r9"), None).attempt, 0);
     }
 
     #[test]

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use super::cursor::{ATTEMPTS, Cursor};
 use super::messages::{Answer, DagsterRun, Job, Level, LogLine, Reply, RunRequest, TickInput};
+use super::new_runs::NewRuns;
+use super::plans::PlanNews;
 
 const SYNC_KEY: &str = "__initial_sync__";
+const PLAN_SYNC_KEY: &str = "__plan_sync__";
 const RUN_ID_TAG: &str = "tobiko/run_id";
+const PLAN_ID_TAG: &str = "tobiko/plan_id";
 /// Stands for a run where a reload is due without one.
 const NO_RUN: &str = "";
 const RELOADED: &str = "the code location was reloaded: its jobs are requested when this sensor is the reloaded one";
@@ -18,24 +22,24 @@ pub struct News {
     pub exists: bool,
     /// The manifest's; `None` where it was not needed.
     pub fingerprint: Option<String>,
-    /// The new remote runs, oldest first.
-    pub runs: Vec<NewRun>,
-    /// How many older ones there are besides.
-    pub missed: usize,
-    /// Whether the cloud knows the cursor's last run; if not, `runs` is the newest one only.
-    pub since_known: bool,
+    pub runs: NewRuns,
+    /// `None`: not requested in this tick.
+    pub plans: Option<PlanNews>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewRun {
     pub run_id: String,
     pub ended: bool,
+    /// Its number, where the cloud numbers its runs.
+    pub seq: Option<u64>,
 }
 
 /// A tick half done: what the runs in Dagster come to is settled, and the cloud is needed for the rest.
 #[derive(Debug)]
 pub struct Tick<'a> {
     environment: &'a str,
+    cloud: &'static str,
     input: &'a TickInput,
     cursor: Cursor,
     log: Vec<LogLine>,
@@ -73,7 +77,7 @@ impl Progress {
 /// What the runs that were requested before come to.
 pub fn review<'a>(environment: &'a str, input: &'a TickInput) -> Review<'a> {
     let cursor = Cursor::parse(input.cursor.as_deref());
-    let mut tick = Tick { environment, input, cursor, log: Vec::new() };
+    let mut tick = Tick { environment, cloud: "Tobiko Cloud", input, cursor, log: Vec::new() };
     if tick.cursor.shown.is_none() {
         tick.cursor.shown.clone_from(&input.manifest.fingerprint);
     }
@@ -93,6 +97,13 @@ impl Tick<'_> {
         &self.cursor
     }
 
+    /// Whether it matters what plans have done: what they evaluated must not overtake remote runs that are not mirrored yet,
+    /// whose results would be skipped as older ones; and one sync at a time.
+    pub fn needs_plans(&self, runs: &NewRuns) -> bool {
+        let is_first_time = self.cursor.plans.seq.is_none() && self.cursor.plans.evaluation.is_none();
+        is_first_time || (runs.runs.is_empty() && self.cursor.sync_attempt == 0)
+    }
+
     /// Requests the sync again if it died.
     fn after_sync(&mut self) -> Option<Reply> {
         if self.cursor.sync_attempt == 0 {
@@ -104,7 +115,8 @@ impl Tick<'_> {
             Progress::Died if self.cursor.sync_attempt < ATTEMPTS => {
                 self.warn("the sync stopped before completion: relaunching");
                 self.cursor.sync_attempt += 1;
-                return Some(self.reply(vec![sync_request()], self.cursor.clone()));
+                let request = sync_request(self.cursor.sync_plan.as_deref());
+                return Some(self.reply(vec![request], self.cursor.clone()));
             }
             Progress::Died => self.warn(format!(
                 "the sync stopped before completion {ATTEMPTS} times: it is not relaunched; launch the sync job by hand"
@@ -160,23 +172,35 @@ impl Tick<'_> {
         self.input.location.as_ref().map_or("the code location".to_owned(), |name| format!("code location {name}"))
     }
 
+    /// What the cloud is called in log lines.
+    pub fn of_cloud(self, cloud: &'static str) -> Self {
+        Self { cloud, ..self }
+    }
+
     /// What follows from the cloud's answers.
     pub fn decide(self, news: &News) -> Answer {
         if !news.exists {
-            let reason = format!("environment {} does not exist in Tobiko Cloud (yet)", self.environment);
+            let reason = format!("environment {} does not exist in {} (yet)", self.environment, self.cloud);
             return Answer::Reply(self.skip(reason, self.cursor.clone()));
         }
-        let runs = self.to_mirror(&news.runs);
+        let runs = self.to_mirror(&news.runs.runs);
         let next = runs.first().map(|run| run.run_id.as_str());
-        let go = |cursor: Cursor| self.go(cursor, news, next, runs.len());
+        let plan = news.plans.as_ref().and_then(|plans| plans.due.as_deref()).filter(|_| next.is_none());
+        let go = |cursor: Cursor| self.go(cursor, news, runs, plan);
         // A code location that was loaded before the environment existed shows nothing: its reload waits for no run.
-        let fingerprint = news.fingerprint.as_deref().filter(|_| next.is_some() || !self.input.manifest.exists);
-        let with = next.filter(|_| self.input.manifest.exists).unwrap_or(NO_RUN);
+        let fingerprint =
+            news.fingerprint.as_deref().filter(|_| next.or(plan).is_some() || !self.input.manifest.exists);
+        let with = next.or(plan).filter(|_| self.input.manifest.exists).unwrap_or(NO_RUN);
         match self.reload(fingerprint, with) {
             Reload::NotDue(cursor) => Answer::Reply(go(cursor)),
             Reload::InProgress(cursor) => Answer::Reply(self.skip(RELOADED, cursor)),
             Reload::Due { fingerprint, is_loaded } => {
-                let after = |worked| self.cursor.clone().reloaded(fingerprint, with, worked);
+                let after = |worked| {
+                    let cursor = self.cursor.clone().reloaded(fingerprint, with, worked);
+                    // Whatever was shown before, nothing is now.
+                    let shown = cursor.shown.clone().filter(|_| worked || with != NO_RUN);
+                    Cursor { shown, ..cursor }
+                };
                 let done = if is_loaded {
                     go(after(true))
                 } else if self.cursor.reload_without_effect {
@@ -232,33 +256,46 @@ impl Tick<'_> {
     }
 
     /// Requests what is due, with the code location as it is.
-    fn go(&self, cursor: Cursor, news: &News, next: Option<&str>, count: usize) -> Reply {
+    fn go(&self, mut cursor: Cursor, news: &News, runs: &[NewRun], plan: Option<&str>) -> Reply {
+        let found = &news.runs;
         let mut log = self.log.clone();
-        if news.missed > 0 {
-            let text = format!("{} remote runs were missed and are not mirrored, only the newest {count}", news.missed);
-            log.push(warning(text));
-        }
-        let lost = cursor.last.clone().filter(|_| cursor.synced && !news.since_known);
-        if let Some(last) = &lost {
+        if found.missed > 0 {
+            let (missed, count) = (found.missed, runs.len());
             log.push(warning(format!(
-                "Tobiko Cloud does not know run {last} any more: the newest run is mirrored, and the environment is \
-                 synced once"
+                "{missed} remote runs were missed and are not mirrored, only the newest {count}"
             )));
         }
-        let mut cursor = cursor;
+        let lost = cursor.last.clone().filter(|_| cursor.synced && !found.since_known);
+        if let Some(last) = &lost {
+            log.push(warning(format!(
+                "{} does not know run {last} any more: the newest run is mirrored, and the environment is synced once",
+                self.cloud
+            )));
+        }
         let mut requests = Vec::new();
         let was_synced = cursor.synced;
-        if lost.is_some() || !was_synced {
-            requests.push(sync_request());
+        if lost.is_some() || !was_synced || plan.is_some() {
+            let plan = plan.filter(|_| was_synced && lost.is_none());
+            requests.push(sync_request(plan));
             cursor.sync_attempt = 1;
+            cursor.sync_plan = plan.map(str::to_owned);
         }
-        if let Some(next) = next {
-            cursor = cursor.mirror_requested(next);
-            requests.push(mirror_request(next, 1));
+        if let Some(plans) = &news.plans {
+            cursor.plans = plans.marks.clone();
+        }
+        let waiting = runs.iter().skip(1);
+        if let Some(next) = runs.first() {
+            cursor = cursor.mirror_requested(&next.run_id, next.seq);
+            requests.push(mirror_request(&next.run_id, 1));
         } else if lost.is_some() {
-            cursor = cursor.passed(None);
+            cursor = cursor.passed(None, None);
         } else if !was_synced {
-            cursor = cursor.passed(news.runs.last().map(|run| run.run_id.as_str()));
+            let newest = found.runs.iter().max_by_key(|run| run.seq);
+            cursor = cursor.passed(newest.map(|run| run.run_id.as_str()), newest.and_then(|run| run.seq));
+        }
+        let waiting: Vec<&str> = waiting.map(|run| run.run_id.as_str()).collect();
+        if !found.window.is_empty() || cursor.seq.is_some() {
+            cursor.seen = found.window.iter().filter(|id| !waiting.contains(&id.as_str())).cloned().collect();
         }
         let skip_reason = requests.is_empty().then(|| "no new remote run".to_owned());
         Reply { log, requests, skip_reason, cursor: cursor.write() }
@@ -294,13 +331,16 @@ fn warning(text: String) -> LogLine {
     LogLine { level: Level::Warning, text }
 }
 
-fn sync_request() -> RunRequest {
-    RunRequest { job: Job::Sync, run_key: SYNC_KEY.to_owned(), tags: BTreeMap::new() }
+fn sync_request(plan: Option<&str>) -> RunRequest {
+    let run_key = plan.map_or(SYNC_KEY.to_owned(), |plan| format!("{PLAN_SYNC_KEY}{plan}"));
+    let tags = plan.map(|plan| (PLAN_ID_TAG.to_owned(), plan.to_owned()));
+    RunRequest { job: Job::Sync, run_key, tags: tags.into_iter().collect(), plan_id: plan.map(str::to_owned) }
 }
 
 fn mirror_request(run_id: &str, attempt: u64) -> RunRequest {
     let run_key = if attempt <= 1 { run_id.to_owned() } else { format!("{run_id}#{attempt}") };
-    RunRequest { job: Job::Mirror, run_key, tags: BTreeMap::from([(RUN_ID_TAG.to_owned(), run_id.to_owned())]) }
+    let tags = BTreeMap::from([(RUN_ID_TAG.to_owned(), run_id.to_owned())]);
+    RunRequest { job: Job::Mirror, run_key, tags, plan_id: None }
 }
 
 #[cfg(test)]
@@ -328,10 +368,17 @@ mod tests {
 
     /// New runs, with the fingerprint `f`; one that ends with `+` has ended.
     fn news(runs: &str) -> News {
-        let runs = runs
-            .split_whitespace()
-            .map(|run| NewRun { run_id: run.trim_end_matches('+').to_owned(), ended: run.ends_with('+') });
-        News { exists: true, fingerprint: Some("f".to_owned()), runs: runs.collect(), missed: 0, since_known: true }
+        let runs = runs.split_whitespace().map(|run| NewRun {
+            run_id: run.trim_end_matches('+').to_owned(),
+            ended: run.ends_with('+'),
+            seq: None,
+        });
+        News {
+            exists: true,
+            fingerprint: Some("f".to_owned()),
+            runs: NewRuns { runs: runs.collect(), since_known: true, ..NewRuns::default() },
+            plans: None,
+        }
     }
 
     fn synced() -> Cursor {
@@ -403,10 +450,58 @@ mod tests {
 
     #[test]
     fn a_run_that_is_gone_brings_a_sync() {
-        let lost = News { since_known: false, ..news("r9") };
-        check(&input(&synced()), &lost, &["__initial_sync__", "r9"]);
-        let empty = News { since_known: false, ..news("") };
-        assert_eq!(check(&input(&synced()), &empty, &["__initial_sync__"]).last, None);
+        let lost = |runs: &str| {
+            let news = news(runs);
+            News { runs: NewRuns { since_known: false, ..news.runs }, ..news }
+        };
+        check(&input(&synced()), &lost("r9"), &["__initial_sync__", "r9"]);
+        assert_eq!(check(&input(&synced()), &lost(""), &["__initial_sync__"]).last, None);
+    }
+
+    fn with_plan(runs: &str, due: Option<&str>) -> News {
+        let marks = super::super::cursor::PlanMarks { seq: Some(7), ..Default::default() };
+        News { plans: Some(PlanNews { marks, due: due.map(str::to_owned) }), ..news(runs) }
+    }
+
+    #[test]
+    fn a_plan_brings_a_sync_that_carries_it_and_is_relaunched_with_it() {
+        let cursor = check(&input(&synced()), &with_plan("", Some("p")), &["__plan_sync__p"]);
+        assert_eq!((cursor.plans.seq, cursor.sync_plan.as_deref()), (Some(7), Some("p")));
+        let died = TickInput { sync: run("FAILURE"), ..input(&cursor) };
+        let again = reply(answer(&died, &news("")));
+        assert_eq!(again.requests[0].plan_id.as_deref(), Some("p"));
+        assert_eq!(again.requests[0].tags["tobiko/plan_id"], "p");
+        // The plan failed, and its sync said so.
+        check(&TickInput { sync: run("COMPLETE"), ..input(&cursor) }, &news(""), &[]);
+    }
+
+    #[test]
+    fn a_plan_waits_for_the_runs_before_it() {
+        let cursor = check(&input(&synced()), &with_plan("r1 r2", None), &["r1"]);
+        let ended = TickInput { mirror: run("SUCCESS"), ..input(&cursor) };
+        let Review::NeedsNews(tick) = review("prod", &ended) else { panic!("the mirror has ended") };
+        assert!(!tick.needs_plans(&news("r2").runs));
+        assert!(tick.needs_plans(&news("").runs));
+    }
+
+    #[test]
+    fn a_plan_that_adds_models_reloads_first() {
+        let other = News { fingerprint: Some("g".to_owned()), ..with_plan("", Some("p")) };
+        let input = TickInput { can_reload: true, ..input(&synced()) };
+        let Answer::Reload { done, not_done } = answer(&input, &other) else { panic!("a reload is due") };
+        assert_eq!((keys(&done), keys(&not_done)), (vec![], vec!["__plan_sync__p"]));
+        assert_eq!(Cursor::parse(Some(&done.cursor)).plans.seq, None, "it is news at the next tick, too");
+    }
+
+    #[test]
+    fn runs_that_wait_are_not_seen_yet() {
+        let window = |runs: &str, ids: &str| {
+            let news = news(runs);
+            let window = ids.split_whitespace().map(str::to_owned).collect();
+            News { runs: NewRuns { window, ..news.runs }, ..news }
+        };
+        let cursor = check(&input(&synced()), &window("late r1", "late r0 r1"), &["late"]);
+        assert_eq!(cursor.seen, ["late", "r0"]);
     }
 
     #[test]
@@ -455,6 +550,7 @@ mod tests {
     #[test]
     fn where_nothing_could_be_loaded_a_reload_is_tried_until_it_works() {
         let nothing = |cursor: &Cursor| TickInput {
+            cursor: Some(cursor.write()),
             can_reload: true,
             manifest: super::super::messages::LoadedManifest::default(),
             ..input(cursor)

@@ -84,6 +84,8 @@ pub struct RunRequest {
     /// Dagster takes each key once: Python takes the first of `{key}`, `{key}#2`, ... that is free for a sync.
     pub run_key: String,
     pub tags: BTreeMap<String, String>,
+    /// For a sync: the plan whose failure it shows.
+    pub plan_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from .._environment import ENVIRONMENT_TAG, SYNC_OP, Environment
+from .._environment import ENVIRONMENT_TAG, MIRROR_COMPLETE, MIRROR_TAG, SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._events.events import filter_new, write_checks, yield_materializations
 from .._events.latest import EventLog
@@ -73,7 +73,13 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
                 bool,
                 default_value=False,
                 description="Also report what Dagster already has (fires sensors again).",
-            )
+            ),
+            "plan_id": dg.Field(
+                dg.Noneable(str),
+                is_required=False,
+                default_value=None,
+                description="A plan of SQLMesh: if it failed, this fails with its message, after all is written.",
+            ),
         },
         out=dg.Out(dg.Nothing),
     )
@@ -94,7 +100,9 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
 def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[dg.AssetMaterialization]:
     log = EventLog(context.instance, context.run_id)
     written = skipped = 0
-    arguments = ["sync", *executable.where(environment.name, environment.asset_prefix)]
+    plan_id = context.op_config["plan_id"]
+    plan = [f"--plan={plan_id}"] if plan_id else []
+    arguments = ["sync", *executable.where(environment.name, environment.asset_prefix), *plan]
     with environment.launcher.launch(environment.connection, arguments, context) as launched:
         for events in launched.batches():
             results = [event for event in events if isinstance(event, TaskResult)]
@@ -110,4 +118,10 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
         reason = launched.incomplete_reason()
     if reason:
         raise TobikoFacadeError(f"the sync was interrupted after {written} events: {reason}") from None
+    finished = launched.finished
+    if plan_id and finished and finished.outcome == "failure":
+        # Complete: the sensor does not repeat it.
+        context.instance.add_run_tags(context.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
+        link = {"Log Link": dg.MetadataValue.url(finished.link)} if finished.link else {}
+        raise dg.Failure(finished.reason or f"plan {plan_id} failed", metadata=link, allow_retries=False)
     context.log.info(f"{written} events written, {skipped} skipped since Dagster has them or newer ones")

@@ -65,7 +65,7 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
             return Manifest.empty(self.environment)
         kept = Manifest.from_json(text).kept
         if kept:
-            reason = self.connection.without_secrets(kept.reason)
+            reason = self.connection.redact(kept.reason)
             logger.warning("%s; the models of %s are declared as they were then", reason, kept.saved_at)
         return text
 

@@ -21,7 +21,11 @@ _LIMIT = 25
 def last_sync(context: dg.SensorEvaluationContext, environment: Environment) -> dict[str, Any] | None:
     """The newest sync, since a person may have repeated it; None if there is none."""
     newest = next(iter(_own(context, environment.sync_job)), None)
-    return _state(newest, is_running=not newest.is_finished) if newest else None
+    if newest is None:
+        return None
+    # The sync of a failed plan fails, too, and is complete.
+    is_complete = newest.tags.get(MIRROR_TAG) == MIRROR_COMPLETE
+    return _state(newest, is_running=not newest.is_finished, is_complete=is_complete)
 
 
 def last_mirror(

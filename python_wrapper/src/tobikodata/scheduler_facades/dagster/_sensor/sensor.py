@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from .._environment import Environment
+from .._environment import SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._launch import executable
 from .dagster_runs import last_mirror, last_sync, with_free_key
@@ -86,4 +86,6 @@ def _request(context: dg.SensorEvaluationContext, environment: Environment, requ
     if request["job"] == "mirror":
         return dg.RunRequest(request["run_key"], job_name=environment.mirror_job, tags=request["tags"])
     run_key = with_free_key(context, environment.sync_job, request["run_key"])
-    return dg.RunRequest(run_key, job_name=environment.sync_job, tags=request["tags"])
+    plan_id = request["plan_id"]
+    config = {"ops": {SYNC_OP: {"config": {"plan_id": plan_id}}}} if plan_id else {}
+    return dg.RunRequest(run_key, job_name=environment.sync_job, tags=request["tags"], run_config=config)
