@@ -165,7 +165,9 @@ def test_a_run_that_the_cloud_does_not_know_fails_with_a_sentence(cloud: Cloud, 
     cloud.environment(model("a"))
     result = run_job(load(), instance, config={"run_id": "no-such-run"})
     assert result.status == "FAILURE"
+    assert "no remote run was mirrored: " in result.run_failure()
     assert "no-such-run" in result.run_failure()
+    assert "Remote run None" not in result.log()
     assert "tobiko/mirror" not in result.tags
 
 

@@ -241,13 +241,14 @@ def test_a_worker_that_is_gone_counts_as_died(project: Cloud, load: Any, instanc
     assert daemon.tick(launch=False) == ["r1#2"]
 
 
-SIGN = {"tobiko/alive_at": "a while ago"}
+SIGN = {".dagster/tobiko_alive_at": "a while ago"}
 
 
 @pytest.mark.parametrize(
     ("status", "tags", "asked", "ended"),
     [
         ("STARTED", SIGN, ["r1#2"], "FAILURE"),
+        ("STARTED", {"tobiko/alive_at": "as 2.0's first form puts it"}, ["r1#2"], "FAILURE"),
         ("STARTING", {}, ["r1#2"], "FAILURE"),
         ("CANCELING", SIGN, [], "CANCELED"),
         # Nobody says that its executor gives signs, or that it has been launched.
@@ -306,7 +307,7 @@ def test_a_mirror_gives_signs_of_life(project: Cloud, load: Any, instance: Any, 
     add_run_tags = type(instance).add_run_tags
 
     def noted(self: Any, run_id: str, tags: Any) -> Any:
-        signs.extend([time.monotonic()] if "tobiko/alive_at" in tags else [])
+        signs.extend([time.monotonic()] if ".dagster/tobiko_alive_at" in tags else [])
         return add_run_tags(self, run_id, tags)
 
     monkeypatch.setattr(type(instance), "add_run_tags", noted)

@@ -1,4 +1,4 @@
-"""One environment of one Tobiko Cloud project, as a code location shows it, and the names for it."""
+"""One environment of a SQLMesh project, as a code location shows it, and the names for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ._manifest import Manifest
 
 ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"
-# Put on a Dagster run when its mirror has reported everything.
+# The plan that a sync was requested for.
+PLAN_ID_TAG = "tobiko/plan_id"
+# Put on a Dagster run when it has reported everything, even if what it reports is a failure.
 MIRROR_TAG = "tobiko/mirror"
 MIRROR_COMPLETE = "complete"
 RUN_KEY_TAG = "dagster/run_key"

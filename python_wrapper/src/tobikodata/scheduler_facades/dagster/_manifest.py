@@ -69,12 +69,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One environment of one Tobiko Cloud project. `exists` is False while the cloud does not know it."""
+    """One environment of a SQLMesh project. `exists` is False while the cloud does not know it."""
 
     environment: str
     exists: bool
     fingerprint: str | None
     link: str | None
+    # What the cloud is called in texts: "Tobiko Cloud", or "SQLMesh" where a local cloud answers.
+    cloud: str
     warnings: tuple[str, ...]
     nodes: tuple[Node, ...]
     # Only where the executable kept it on disk.
@@ -104,6 +106,7 @@ class Manifest:
                 exists=bool(data["exists"]),
                 fingerprint=data.get("fingerprint"),
                 link=data.get("link"),
+                cloud=data.get("cloud") or "Tobiko Cloud",
                 warnings=tuple(data.get("warnings") or ()),
                 nodes=tuple(Node.from_json(node) for node in data["nodes"]),
                 kept=Kept(data["kept"]["saved_at"], data["kept"]["reason"]) if data.get("kept") else None,

@@ -36,7 +36,7 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
 
     @dg.op(
         name=f"tobiko_cloud_checks_{environment.identifier}",
-        description="Reports the newest results of audits in Tobiko Cloud. Nothing is run remotely.",
+        description=f"Reports the newest results of audits in {environment.manifest.cloud}. Nothing is run remotely.",
         ins={name: dg.In(dg.Nothing) for name in inputs},
         out={name: dg.Out(dg.Nothing, is_required=False) for name in outputs},
     )
@@ -59,7 +59,7 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
                     metadata=dict(result.metadata),
                 )
             else:
-                yield from _as_before(op_context, key, failure)
+                yield from _as_before(op_context, environment.manifest.cloud, key, failure)
         if failure:
             raise dg.Failure(str(failure), allow_retries=False) from None
 
@@ -106,11 +106,11 @@ def _fetch(
 
 
 def _as_before(
-    context: dg.OpExecutionContext, key: dg.AssetCheckKey, failure: Exception | None
+    context: dg.OpExecutionContext, cloud: str, key: dg.AssetCheckKey, failure: Exception | None
 ) -> Iterator[dg.AssetCheckResult]:
     name = f"check {key.name} on {key.asset_key.to_user_string()}"
     if not failure:
-        context.log.info(f"Tobiko Cloud has no result for {name}")
+        context.log.info(f"{cloud} has no result for {name}")
     before = last_evaluation(context.instance, key)
     if before:
         evaluation, record = before

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from .._environment import ENVIRONMENT_TAG, MIRROR_COMPLETE, MIRROR_TAG, SYNC_OP, Environment
+from .._environment import ENVIRONMENT_TAG, MIRROR_COMPLETE, MIRROR_TAG, PLAN_ID_TAG, SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._events.events import filter_new, write_checks, yield_materializations
 from .._events.latest import EventLog
@@ -16,7 +16,7 @@ from .._launch import executable
 from .._mirror.executor import mirror_executor
 from .._mirror.task import mirror_op
 
-# To repeat a mirror would only repeat a remote failure. An interrupted one is relaunched by the sensor.
+# To repeat a job would only repeat a remote failure. The sensor relaunches what was interrupted.
 _NO_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false", "dagster/max_retries": "0"}
 
 
@@ -30,7 +30,7 @@ def mirror_job(environment: Environment) -> dg.JobDefinition:
     manifest = environment.manifest
     graph = dg.GraphDefinition(
         name=environment.mirror_job,
-        description=f"Mirrors one run of Tobiko Cloud's scheduler in environment {environment.name}, task by "
+        description=f"Mirrors one run of {manifest.cloud}'s scheduler in environment {environment.name}, task by "
         "task. The sensor starts it. By hand, it follows the newest run, or the one given as `run_id` in the "
         "run config.",
         node_defs=[op] if manifest.nodes else [],
@@ -64,10 +64,11 @@ def _upstream(ops: list[str]) -> dict[str, Any]:
 
 def sync_job(environment: Environment) -> dg.JobDefinition:
     """One op, which copies the current state of the environment."""
+    cloud = environment.manifest.cloud
 
     @dg.op(
         name=f"{SYNC_OP}_{environment.identifier}",
-        description="Reports the newest materialization of each model, and the newest result of each audit.",
+        description=f"Reports the newest materialization of each model and the newest result of each audit in {cloud}.",
         config_schema={
             "full": dg.Field(
                 bool,
@@ -78,7 +79,7 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
                 dg.Noneable(str),
                 is_required=False,
                 default_value=None,
-                description="A plan of SQLMesh: if it failed, this fails with its message, after all is written.",
+                description="The plan to report on: if it failed, so does this step. Default: the tag tobiko/plan_id.",
             ),
         },
         out=dg.Out(dg.Nothing),
@@ -89,20 +90,23 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
 
     graph = dg.GraphDefinition(
         name=environment.sync_job,
-        description=f"Copies the current state of Tobiko Cloud's environment {environment.name} to the "
+        description=f"Copies the current state of {cloud}'s environment {environment.name} to the "
         "assets and checks. What Dagster already has is skipped.",
         node_defs=[populate_asset_info],
         dependencies={dg.NodeInvocation(populate_asset_info.name, alias=SYNC_OP): {}},
     )
-    return graph.to_job(executor_def=dg.in_process_executor, tags={ENVIRONMENT_TAG: environment.tag})
+    return graph.to_job(executor_def=dg.in_process_executor, tags={**_NO_RETRIES, ENVIRONMENT_TAG: environment.tag})
 
 
 def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[dg.AssetMaterialization]:
     log = EventLog(context.instance, context.run_id)
+    plan_id = context.op_config["plan_id"] or context.run.tags.get(PLAN_ID_TAG)
     written = skipped = 0
-    plan_id = context.op_config["plan_id"]
-    plan = [f"--plan={plan_id}"] if plan_id else []
-    arguments = ["sync", *executable.where(environment.name, environment.asset_prefix), *plan]
+    arguments = [
+        "sync",
+        *executable.where(environment.name, environment.asset_prefix),
+        *([f"--plan={plan_id}"] if plan_id else []),
+    ]
     with environment.launcher.launch(environment.connection, arguments, context) as launched:
         for events in launched.batches():
             results = [event for event in events if isinstance(event, TaskResult)]
@@ -110,6 +114,10 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
             for result in results:
                 for warning in result.warnings:
                     context.log.warning(warning)
+                if plan_id and result.outcome == "failure":
+                    context.log.error(
+                        f"{result.node} failed in {environment.manifest.cloud}: {result.reason or 'no message'}"
+                    )
                 new = filter_new(result, log, include_existing=context.op_config["full"])
                 yield from yield_materializations(new, log)
                 write_checks(new, log, context)
@@ -118,10 +126,13 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
         reason = launched.incomplete_reason()
     if reason:
         raise TobikoFacadeError(f"the sync was interrupted after {written} events: {reason}") from None
-    finished = launched.finished
-    if plan_id and finished and finished.outcome == "failure":
-        # Complete: the sensor does not repeat it.
-        context.instance.add_run_tags(context.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
-        link = {"Log Link": dg.MetadataValue.url(finished.link)} if finished.link else {}
-        raise dg.Failure(finished.reason or f"plan {plan_id} failed", metadata=link, allow_retries=False)
     context.log.info(f"{written} events written, {skipped} skipped since Dagster has them or newer ones")
+    if launched.finished and launched.finished.outcome == "failure":
+        # Nothing is left to report: the sensor must not repeat it.
+        context.instance.add_run_tags(context.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
+        link = launched.finished.link
+        raise dg.Failure(
+            f"plan {plan_id} failed in {environment.manifest.cloud}: {launched.finished.reason or 'no message'}",
+            metadata={"Log Link": dg.MetadataValue.url(link)} if link else None,
+            allow_retries=False,
+        )

@@ -14,7 +14,9 @@ import dagster as dg
 
 from .. import _internals
 
-ALIVE_TAG = "tobiko/alive_at"
+# Dagster's pages hide tags with this prefix. The second is that of runs which an earlier release has launched.
+ALIVE_TAG = ".dagster/tobiko_alive_at"
+OLD_ALIVE_TAG = "tobiko/alive_at"
 HEARTBEAT_INTERVAL_S = 60.0
 # Without a heartbeat for this long, the worker is considered dead; so is one that was launched and never started.
 SILENCE_LIMIT_S = 300.0
@@ -67,7 +69,7 @@ def _is_silent(instance: dg.DagsterInstance, run_id: str) -> bool:
         return False
     run = record.dagster_run
     # Other executors send no heartbeat: there, a run that has started may be silent.
-    is_expected = run.status == dg.DagsterRunStatus.STARTING or ALIVE_TAG in run.tags
+    is_expected = run.status == dg.DagsterRunStatus.STARTING or ALIVE_TAG in run.tags or OLD_ALIVE_TAG in run.tags
     return is_expected and time.time() - record.update_timestamp.timestamp() > SILENCE_LIMIT_S
 
 

@@ -44,6 +44,7 @@ class Mirror:
         active: _internals.ActiveExecution,
     ) -> None:
         self._environment = environment
+        self._cloud = environment.manifest.cloud
         self._job_context = job_context
         self._active = active
         self._run = job_context.dagster_run
@@ -63,7 +64,9 @@ class Mirror:
         # What the cloud has reported of steps that cannot start, or end, yet.
         self._remote_started: set[str] = set()
         self._verdicts: dict[str, TaskResult] = {}
-        self._one_failed = False
+        self._failed_nodes: list[str] = []
+        # Failures that are on no step of this run: "node (reason)".
+        self._failures_without_step: list[str] = []
         self._remote_run_id: str | None = None
         self._run_finished: RunFinished | None = None
 
@@ -90,10 +93,11 @@ class Mirror:
             yield from self._take(event)
         elif isinstance(event, RunFinished):
             self._run_finished = event
-            self._job_context.log.info(
-                f"Remote run {event.run_id}: {event.outcome}. {event.tasks} tasks were reported with "
-                f"{event.requests} requests to Tobiko Cloud."
-            )
+            if event.is_complete:
+                self._job_context.log.info(
+                    f"Remote run {event.run_id}: {event.outcome}. {event.tasks} tasks were reported with "
+                    f"{event.requests} requests to {self._cloud}."
+                )
 
     def close(self, incomplete_reason: str | None) -> Events:
         """Ends the steps that are still open, after the last event.
@@ -106,18 +110,26 @@ class Mirror:
         if done is None or not done.is_complete:
             reason = incomplete_reason or "no reason given"
             yield from self._fail_open_steps(reason)
+            if self._remote_run_id is None:
+                raise MirrorBroken(f"no remote run was mirrored: {(done and done.reason) or reason}")
             raise MirrorBroken(
-                f"the mirror of remote run {self._remote_run_id or '(not found)'} was interrupted, so this Dagster "
-                f"run does not show all of it: {reason}"
+                f"the mirror of remote run {self._remote_run_id} was interrupted, so this Dagster run does not show "
+                f"all of it: {reason}"
             )
         yield from self._finish_unreported(done)
         self._instance.add_run_tags(self._run.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
-        if done.outcome == "failure" and not self._one_failed:
-            link = f" View in Tobiko Cloud: {done.link}" if done.link else ""
-            raise RemoteRunFailed(
-                f"remote run {done.run_id} failed: {done.reason or 'no message'}. Every task that this job "
-                f"knows succeeded or was skipped, so there is no step to re-execute.{link}"
-            )
+        if done.outcome == "failure" and (self._failures_without_step or not self._failed_nodes):
+            raise RemoteRunFailed(self._failure_text(done))
+
+    def _failure_text(self, done: RunFinished) -> str:
+        text = f"remote run {done.run_id} failed: {done.reason or 'no message'}."
+        if self._failures_without_step:
+            text += f" No step of this Dagster run shows these failures: {', '.join(self._failures_without_step)}."
+        if self._failed_nodes:
+            text += f" These tasks failed, too: {', '.join(self._failed_nodes)}."
+        if not self._failures_without_step:
+            text += " Every task that this job knows succeeded or was skipped, so there is no step to re-execute."
+        return text + (f" View in {self._cloud}: {done.link}" if done.link else "")
 
     def is_cancelled(self) -> bool:
         return self._active.check_for_interrupts()
@@ -175,7 +187,7 @@ class Mirror:
             yield from self._pass_on(step, event)
         self._finished.add(key)
         if any(event.is_step_failure for event in step.events):
-            self._one_failed = True
+            self._failed_nodes.append(self._node_of[key])
             yield from self._mark_downstream_unreachable(key)
         self._active.verify_complete(self._job_context, key)
         yield from self._skip_and_abandon()
@@ -188,7 +200,7 @@ class Mirror:
 
     def _skip(self, key: str, result: TaskResult) -> Events:
         context: Any = self._job_context.for_step(self._ready.pop(key), self._active.get_known_state())
-        context.log.warning(skipped_text(result))
+        context.log.warning(skipped_text(result, self._cloud))
         yield dg.DagsterEvent.step_skipped_event(context)
         self._active.mark_skipped(key)
         self._finished.add(key)
@@ -219,6 +231,8 @@ class Mirror:
     def _report_on_run(self, result: TaskResult, why: str) -> Events:
         """Writes to the run what no step of it can report: no evaluation is lost."""
         new = filter_new(result, self._log, self._reported)
+        if result.outcome == "failure":
+            self._failures_without_step.append(f"{result.node} ({result.reason or 'no message'})")
         self._warn_about(result, new, why)
         yield from write_all(new, self._log, self._job_context)
 
@@ -227,7 +241,7 @@ class Mirror:
         if not (new or result.late or is_failure):
             return
         reason = f" ({result.reason})" if result.reason else ""
-        link = f" View in Tobiko Cloud: {result.link}" if result.link else ""
+        link = f" View in {self._cloud}: {result.link}" if result.link else ""
         self._job_context.log.warning(
             f"{result.node}: {result.outcome}{reason}, reported on the run, since {why}.{link}"
         )

@@ -47,7 +47,7 @@ def mirror_op(environment: Environment) -> dg.OpDefinition:
 
     @dg.op(
         name=f"tobiko_cloud_task_{environment.identifier}",
-        description="Reflects the outcome of one task of a Tobiko Cloud run.",
+        description=f"Reflects the outcome of one task of a {environment.manifest.cloud} run.",
         ins={"upstream": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing),
     )
@@ -56,19 +56,21 @@ def mirror_op(environment: Environment) -> dg.OpDefinition:
         verdict = Verdict.handed_over(step_context) or _fetch(context, environment, node_of[step_context.step.key])
         if verdict.result is None:
             raise dg.Failure(verdict.incomplete, allow_retries=False)
-        yield from _report(context, verdict.result, verdict)
+        yield from _report(context, environment.manifest.cloud, verdict.result, verdict)
         yield dg.Output(None)  # otherwise Dagster logs on every step that it does so itself
 
     return task
 
 
-def skipped_text(result: TaskResult) -> str:
+def skipped_text(result: TaskResult, cloud: str) -> str:
     """The log line on a task that was skipped."""
     reason = f": {result.reason}" if result.reason else ""
-    return f"{result.node} was skipped in Tobiko Cloud{reason}"
+    return f"{result.node} was skipped in {cloud}{reason}"
 
 
-def _report(context: dg.OpExecutionContext, result: TaskResult, verdict: Verdict) -> Iterator[dg.AssetMaterialization]:
+def _report(
+    context: dg.OpExecutionContext, cloud: str, result: TaskResult, verdict: Verdict
+) -> Iterator[dg.AssetMaterialization]:
     """Writes the result's events and log lines; raises if the task failed."""
     new = filter_new(result, verdict.log, verdict.reported)
     if new.skip_reasons:
@@ -79,7 +81,7 @@ def _report(context: dg.OpExecutionContext, result: TaskResult, verdict: Verdict
     write_checks(new, verdict.log, context)
     if result.outcome == "failure":
         raise dg.Failure(
-            f"{result.node} failed in Tobiko Cloud: {result.reason or 'no message'}",
+            f"{result.node} failed in {cloud}: {result.reason or 'no message'}",
             metadata={
                 name: dg.MetadataValue.url(url)
                 for name, url in (("Debugger", result.link), ("Log Link", result.log_link))
@@ -88,11 +90,11 @@ def _report(context: dg.OpExecutionContext, result: TaskResult, verdict: Verdict
             allow_retries=False,
         )
     if result.outcome == "skipped":
-        context.log.warning(skipped_text(result))
+        context.log.warning(skipped_text(result, cloud))
     elif result.outcome == "nothing_due":
         context.log.info(result.reason or "nothing was due")
     elif result.link:
-        context.log.info(f"View in Tobiko Cloud: {result.link}")
+        context.log.info(f"View in {cloud}: {result.link}")
 
 
 def _fetch(context: dg.OpExecutionContext, environment: Environment, node: str) -> Verdict:
