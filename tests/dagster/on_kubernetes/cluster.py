@@ -28,6 +28,14 @@ class Cluster:
         self.stand_in = stand_in
         self.api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(kubeconfig)))
 
+    @property
+    def names_disruptions(self) -> bool:
+        """Whether an evicted pod says so: since Kubernetes 1.26; before, it is deleted like any other."""
+        if self.stand_in is not None:
+            return True
+        version = kubernetes.client.VersionApi(self.api.api_client).get_code()
+        return (int(version.major), int(version.minor.rstrip("+"))) >= (1, 26)
+
     def launcher(self, **options: Any) -> Any:
         from tobikodata.scheduler_facades.dagster import KubernetesLauncher
 
@@ -61,7 +69,7 @@ class Cluster:
 
         def running() -> Any:
             for pod in self.pods():
-                if pod.status.phase == "Running" and "opened" in self.log(pod):
+                if pod.status.phase == "Running" and not pod.metadata.deletion_timestamp and "opened" in self.log(pod):
                     return pod
             return None
 

@@ -18,6 +18,8 @@ from typing import Any
 from container_log import ContainerLog
 
 BACK_OFF_S = 0.5
+# A deleted pod is still listed while its node cleans up.
+LINGER_S = 1.0
 
 
 class Pod:
@@ -226,7 +228,7 @@ class Pod:
             self._signal(signal.SIGKILL)
         while self.running:
             time.sleep(0.02)
-        time.sleep(0.1)
+        time.sleep(LINGER_S)
         self._remove()
 
     def _too_late(self) -> None:

@@ -111,7 +111,7 @@ class Mirror:
             reason = incomplete_reason or "no reason given"
             yield from self._fail_open_steps(reason)
             if self._remote_run_id is None:
-                raise MirrorBroken(f"no remote run was mirrored: {(done and done.reason) or reason}")
+                raise MirrorBroken(f"no remote run was mirrored: {reason}")
             raise MirrorBroken(
                 f"the mirror of remote run {self._remote_run_id} was interrupted, so this Dagster run does not show "
                 f"all of it: {reason}"
