@@ -111,8 +111,10 @@ async fn what_is_permanent_is_reported_at_once() {
     check_permanent(|| status(403, r#"{"detail": "not yours"}"#), "denied access (403: not yours)").await;
 }
 
-/// What is not the API's response, and what is said of it.
-const NOT_THE_API: [(fn() -> Reply, &str); 6] = [
+/// A response that is not the API's, and a part of the error about it.
+type NotTheApi = (fn() -> Reply, &'static str);
+
+const NOT_THE_API: [NotTheApi; 6] = [
     (|| html(200, "<html><title>Sign in</title>"), "answers an HTML page, \"Sign in\" instead of JSON"),
     (|| json("{malformed"), "answers {malformed instead of JSON"),
     (|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG"),
