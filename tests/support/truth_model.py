@@ -81,10 +81,14 @@ class Model:
         well = [one for one in evaluations if _is(one, "success")]
         outcome = self._outcome(evaluations)
         materializations: tuple[str, ...] = ()
-        if outcome == "success" and well and not self._is_standalone(node):
+        if outcome == "success" and well and not self._is_only_audited(node):
             materializations = (max(well, key=lambda one: one["end_at"] or "")["evaluation_id"],)
         checks = self._checks(node, evaluations) if outcome in ("success", "failure") else ()
         return Told(outcome, materializations, checks)
+
+    def _is_only_audited(self, node: str) -> bool:
+        """Nothing is loaded into it by SQLMesh: it is never materialized."""
+        return self._is_standalone(node) or self.nodes.get(node, {}).get("source_type") == "external"
 
     def _outcome(self, evaluations: list[dict[str, Any]]) -> str:
         if any(_failed(one) for one in evaluations):

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start");
     exit_code::of(runtime.and_then(|runtime| {
         let outcome = runtime.block_on(async {
-            let mut reporter = OutputReporter::from_environment()?;
+            let mut reporter = OutputReporter::from_environment(false)?;
             report_outcome(&mut reporter, async |reporter: &mut OutputReporter| send(&args, reporter).await).await
         });
         runtime.shutdown_background();
@@ -61,6 +61,7 @@ async fn send(args: &Args, reporter: &mut impl Reporter) -> Result<RunFinished> 
         let link = "ä".repeat(size(args, number).saturating_sub(BARE) / 2);
         reporter.report(&Event::TaskStarted {
             node: number.to_string(),
+            model_name: String::new(),
             link: Some(link),
             at: Some(Timestamp::now()),
         })?;

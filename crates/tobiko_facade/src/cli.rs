@@ -54,6 +54,8 @@ pub enum Command {
     /// Decide what the sensor does: Dagster's state as JSON on stdin, the answer on stdout
     #[command(hide = true)]
     Tick(CloudArgs),
+    /// Make a local cloud forget an environment, with its runs and plans, until its next plan
+    Forget(CloudArgs),
     /// Serve a local cloud: the same API for runs of open-source SQLMesh on this machine
     Serve(ServeArgs),
 }
@@ -131,7 +133,7 @@ pub struct SyncArgs {
     /// Nest all asset keys below this
     #[arg(long, value_name = "PREFIX", value_parser = NonEmptyStringValueParser::new())]
     pub asset_prefix: Option<String>,
-    /// Only this model or standalone audit, as the cloud names it; may be repeated
+    /// Only this model or standalone audit, by any of its names; may be repeated
     #[arg(long = "node", value_name = "NAME")]
     pub nodes: Vec<String>,
     /// Fail, after all has been reported, if this plan failed
@@ -152,7 +154,7 @@ pub struct MirrorArgs {
     /// Follow the newest run that had started by this time (unix seconds), else the first one after it
     #[arg(long, value_name = "EPOCH", conflicts_with = "run_id")]
     pub newest_before: Option<f64>,
-    /// Only this model or standalone audit, as the cloud names it
+    /// Only this model or standalone audit, by any of its names
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
     /// Longest time between two polls of the run, in seconds; a fifth of it while things change

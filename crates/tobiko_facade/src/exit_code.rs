@@ -56,7 +56,7 @@ impl fmt::Display for NotFound {
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted; the remote run goes on untouched")
+        f.write_str("interrupted")
     }
 }
 

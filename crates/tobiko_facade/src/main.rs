@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_current_thread()
     };
     let outcome = runtime.enable_all().build().context("cannot start").and_then(|runtime| {
-        let outcome = runtime.block_on(commands::run(cli.command));
+        let outcome = runtime.block_on(commands::run(cli.command, cli.quiet));
         if !is_server {
             // A process that was asked to stop does so at once: a pending name look-up would take its seconds.
             runtime.shutdown_background();

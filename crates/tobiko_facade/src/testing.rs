@@ -47,11 +47,11 @@ pub fn audit(name: &str, passed: bool) -> AuditEvaluation {
     AuditEvaluation { name: name.to_owned(), status, execution_time: Some(at(7)), ..AuditEvaluation::default() }
 }
 
-/// A node: `name < parent parent`; a name that starts with `~` is a standalone audit, with `%` a seed.
+/// A node: `name < parent parent`; a name that starts with `~` is a standalone audit, with `%` a seed, with `^` an external model.
 pub fn node(text: &str) -> DagNode {
     let (name, parents) = text.split_once('<').unwrap_or((text, ""));
     let name = name.trim();
-    let plain = name.trim_start_matches(['~', '%']).to_owned();
+    let plain = name.trim_start_matches(['~', '%', '^']).to_owned();
     let is_audit = name.starts_with('~');
     DagNode {
         model_name: plain.clone(),
@@ -59,6 +59,7 @@ pub fn node(text: &str) -> DagNode {
         source_type: match name.chars().next() {
             Some('~') => SourceType::Audit,
             Some('%') => SourceType::Seed,
+            Some('^') => SourceType::External,
             _ => SourceType::Sql,
         },
         parent_names: parents.split_whitespace().map(str::to_owned).collect(),

@@ -111,7 +111,7 @@ def test_a_run_that_the_cloud_forgets_is_given_up(cloud: ScriptedCloud, mirror: 
     cloud.order("forget", {"run_id": run_id, "at_s": 1})
     result = mirror(run_id)
     assert result.status == "FAILURE"
-    assert f"does not know the run {run_id}" in result.run_failure()
+    assert f"no longer knows the run {run_id}" in result.run_failure()
 
 
 def test_a_person_at_a_terminal_sees_the_same_run_to_its_end(

@@ -3,21 +3,18 @@
 use anyhow::Result;
 use tobiko_client::{Client, Run};
 
-use crate::exit_code::NotFound;
+use super::environment;
 use crate::manifest::Manifest;
 use crate::polling::runs::newest;
 
 /// Passes what it finds to `line`, line by line.
 pub async fn check(client: &Client, base_url: &str, environment: &str, mut line: impl FnMut(&str)) -> Result<()> {
-    let dag = client.dag(environment).await?;
+    let found = environment::find(client, environment).await?;
     line(&format!("✓ reached {base_url}"));
     line("✓ authenticated");
-    let Some(dag) = dag else {
-        return Err(NotFound(format!(
-            "there is no environment '{environment}' (yet): check the name, or run a plan first"
-        ))
-        .into());
-    };
+    line(&format!("✓ {}", cloud(client).await?));
+    let Some(dag) = found.dag else { return Err(environment::unknown(client, environment).await.into()) };
+    let environment = found.name.as_str();
     let manifest = Manifest::without_fingerprint(environment, Some(&dag), None);
     let models = manifest.nodes.iter().filter(|node| node.key.is_some()).count();
     let standalone = manifest.nodes.len() - models;
@@ -33,6 +30,19 @@ pub async fn check(client: &Client, base_url: &str, environment: &str, mut line:
         None => line("✓ no run yet: the first one will be mirrored"),
     }
     Ok(())
+}
+
+/// Which cloud this is, and which project of it.
+async fn cloud(client: &Client) -> Result<String> {
+    if !client.is_local_cloud() {
+        return Ok("cloud: Tobiko Cloud".to_owned());
+    }
+    let Some(info) = client.info().await? else { return Ok("cloud: a local cloud".to_owned()) };
+    let project = match info.project.as_deref() {
+        Some("") | None => "the only project, which has no name".to_owned(),
+        Some(name) => format!("project '{name}'"),
+    };
+    Ok(format!("cloud: a local cloud, version {}; {project}", info.version))
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 use tobiko_client::{Client, Error};
 
-use super::{print, until_stopped};
+use super::{environment, print, until_stopped};
 use crate::cli::DefinitionsArgs;
 use crate::config::{TimeoutProfile, client};
 use crate::exit_code::sentence;
@@ -49,9 +49,11 @@ pub async fn definitions(args: &DefinitionsArgs) -> Result<ExitCode> {
 }
 
 async fn manifest(client: &Client, args: &DefinitionsArgs) -> Result<Manifest> {
-    let environment = &args.cloud.environment;
-    let dag = client.dag(environment).await?;
-    Ok(Manifest::new(environment, dag.as_ref(), args.asset_prefix.as_deref()))
+    let given = &args.cloud.environment;
+    let found = environment::find(client, given).await?;
+    let mut manifest = Manifest::new(given, found.dag.as_ref(), args.asset_prefix.as_deref());
+    manifest.cloud = client.cloud_name();
+    Ok(manifest)
 }
 
 fn no_answer(base_url: &str) -> Error {

@@ -7,9 +7,12 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tobiko_client::{Client, Run};
 
+use super::environment;
+use super::sync::unknown_node;
 use crate::cli::MirrorArgs;
 use crate::exit_code::NotFound;
 use crate::manifest::Manifest;
+use crate::manifest::find::find_node;
 use crate::polling::outage::OutagePolicy;
 use crate::polling::pace::Pace;
 use crate::polling::runs::newest;
@@ -23,34 +26,45 @@ const RUNS_TO_CHOOSE_FROM: usize = 100;
 
 /// Reports what happens in the run that `args` name, and returns how it ended, for the caller to report.
 ///
-/// `job` are the nodes that Dagster's job has.
+/// `job` are the nodes that Dagster's job has. `is_strict`: a node that the cloud does not know is an error, as for a person;
+/// Dagster's job may be older than the environment.
 pub async fn mirror(
     client: &Client,
     args: &MirrorArgs,
     job: &[String],
+    is_strict: bool,
     reporter: &mut impl Reporter,
 ) -> Result<RunFinished> {
     let interval = Duration::from_secs_f64(args.poll_interval);
     let outage_policy = OutagePolicy { give_up_after: Duration::from_secs_f64(args.give_up_after), interval };
-    let environment = args.cloud.environment.as_str();
+    let given = args.cloud.environment.as_str();
 
-    let mut run = outage_policy.retry(reporter, async || choose(client, args).await).await?;
+    let found = outage_policy.retry(reporter, async || environment::find(client, given).await).await?;
+    let environment = found.name;
+    let mut run = outage_policy.retry(reporter, async || choose(client, args, &environment).await).await?;
+    let dag = found.dag;
+    let mut node = args.node.clone();
     let mut watcher = {
-        let fetch = async || client.dag(environment).await.context("cannot get the environment's DAG");
-        let dag = outage_policy.retry(reporter, fetch).await?;
         if dag.is_none() {
             let text = format!("the environment '{environment}' no longer exists: its models are unknown");
             reporter.report(&Event::Log(Level::Warning, text))?;
         }
         let prefix = args.asset_prefix.as_deref();
-        let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
+        let manifest = Manifest::without_fingerprint(&environment, dag.as_ref(), prefix);
         drop(dag);
-        Watcher::new(&manifest, prefix, job)
+        if let Some(typed) = &mut node {
+            match find_node(&manifest, typed) {
+                Ok(known) => *typed = known.name.clone(),
+                Err(nearest) if is_strict => return Err(unknown_node(typed, &nearest).into()),
+                Err(_) => {}
+            }
+        }
+        Watcher::new(&manifest, prefix, job).with_announcements(client.is_local_cloud())
     };
-    if let Some(node) = &args.node {
+    if let Some(node) = &node {
         watcher = watcher.only(node);
     }
-    reporter.report(&Event::Run(found(&run, environment, watcher.tasks())))?;
+    reporter.report(&Event::Run(run_found(&run, &environment, watcher.tasks())))?;
 
     // The run first and then its evaluations: those of a run that has ended are final.
     let mut pace = Pace::new(interval);
@@ -102,19 +116,19 @@ async fn again(client: &Client, run_id: &str) -> Result<Run> {
     run.ok_or_else(|| NotFound(format!("the cloud no longer knows the run {run_id}")).into())
 }
 
-async fn choose(client: &Client, args: &MirrorArgs) -> Result<Run> {
+async fn choose(client: &Client, args: &MirrorArgs, environment: &str) -> Result<Run> {
     if let Some(run_id) = &args.run_id {
         let run = client.run(run_id).await.context("cannot get the run")?;
-        return run.ok_or_else(|| NotFound(format!("the cloud does not know the run {run_id}")).into());
+        return run.ok_or_else(|| NotFound(format!("no run '{run_id}' in {environment}")).into());
     }
-    let environment = &args.cloud.environment;
     let how_many = if args.newest_before.is_some() { RUNS_TO_CHOOSE_FROM } else { 1 };
     let runs = newest(client, environment, how_many).await?;
     let before = args.newest_before.and_then(|at| Timestamp::from_microsecond((at * 1e6) as i64).ok());
-    let chosen = newest_before(runs, before);
-    chosen.ok_or_else(|| {
-        NotFound(format!("the environment '{environment}' has no runs yet: there is nothing to mirror")).into()
-    })
+    let chosen = newest_before(runs, before).ok_or_else(|| {
+        NotFound(format!("the environment '{environment}' has no runs yet: there is nothing to mirror"))
+    })?;
+    // A list of runs does not say what is due in them.
+    if client.is_local_cloud() { again(client, &chosen.run_id).await } else { Ok(chosen) }
 }
 
 /// Of `runs`, oldest first, the last that had started by then; where none had, the first.
@@ -124,7 +138,7 @@ fn newest_before(runs: Vec<Run>, before: Option<Timestamp>) -> Option<Run> {
     runs.into_iter().nth(at)
 }
 
-fn found(run: &Run, environment: &str, tasks: usize) -> RunFound {
+fn run_found(run: &Run, environment: &str, tasks: usize) -> RunFound {
     RunFound {
         run_id: run.run_id.clone(),
         environment: environment.to_owned(),

@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod definitions;
+pub mod environment;
+pub mod forget;
 pub mod mirror;
 pub mod plan_failure;
 pub mod poll;
@@ -22,18 +24,23 @@ use crate::report::events::{Event, FinishedAs, RunFinished};
 use crate::report::{OutputReporter, Reporter};
 use crate::{exit_code, shutdown};
 
-/// Runs a command to its end.
+/// Runs a command to its end. `quiet`: nothing is printed for people but errors.
 ///
 /// # Errors
 ///
 /// Whatever kept it from doing its work; `exit_code` has the code for it.
-pub async fn run(command: Command) -> Result<ExitCode> {
+pub async fn run(command: Command, quiet: bool) -> Result<ExitCode> {
     match command {
         Command::Definitions(args) => definitions::definitions(&args).await,
         Command::Poll(args) => {
             let client = client(&args.cloud, TimeoutProfile::Short)?;
-            let since = args.since.as_deref();
-            print(&until_stopped(poll::poll(&client, &args.cloud.environment, since)).await?)
+            print(&until_stopped(poll::poll_known(&client, &args.cloud.environment, args.since.as_deref())).await?)
+        }
+        Command::Forget(args) => {
+            let client = client(&args, TimeoutProfile::Short)?;
+            let sentence = until_stopped(forget::forget(&client, &args.environment)).await?;
+            writeln!(std::io::stdout(), "{sentence}")?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Tick(args) => {
             let input = tick::read_input(std::io::stdin().lock())?;
@@ -48,19 +55,21 @@ pub async fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Sync(args) => {
-            let mut reporter = OutputReporter::from_environment()?;
+            let mut reporter = OutputReporter::from_environment(quiet)?;
             let work = async |reporter: &mut OutputReporter| {
                 let client = client(&args.cloud, TimeoutProfile::Long)?;
-                sync::sync(&client, &args, reporter).await
+                let is_strict = !reporter.is_dagster();
+                sync::sync(&client, &args, is_strict, reporter).await
             };
             report_outcome(&mut reporter, work).await
         }
         Command::Mirror(args) => {
-            let mut reporter = OutputReporter::from_environment()?;
+            let mut reporter = OutputReporter::from_environment(quiet)?;
             let job = reporter.job_nodes();
             let work = async |reporter: &mut OutputReporter| {
                 let client = client(&args.cloud, TimeoutProfile::Long)?;
-                mirror::mirror(&client, &args, &job, reporter).await
+                let is_strict = !reporter.is_dagster();
+                mirror::mirror(&client, &args, &job, is_strict, reporter).await
             };
             report_outcome(&mut reporter, work).await
         }
@@ -82,7 +91,9 @@ pub async fn report_outcome(
     let for_dagster = reporter.is_dagster();
     let outcome = tokio::select! {
         outcome = work(reporter) => outcome,
-        stop = shutdown::requested(for_dagster) => stop.and_then(|interrupted| Err(interrupted.into())),
+        stop = shutdown::requested(for_dagster) => stop.and_then(|interrupted| {
+            Err(anyhow::Error::new(interrupted).context("the remote run continues untouched"))
+        }),
     };
     match outcome {
         Ok(finished) => {
@@ -108,8 +119,9 @@ async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// Writes `answer` to stdout as JSON.
 fn print(answer: &impl Serialize) -> Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, answer)?;
-    writeln!(out)?;
+    // As a text first: a reader that closes stdout early is then an I/O error, which is no failure.
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    std::io::stdout().lock().write_all(&line)?;
     Ok(ExitCode::SUCCESS)
 }

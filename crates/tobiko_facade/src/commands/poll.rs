@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tobiko_client::{Client, Run, RunsQuery, Sort};
 
+use super::environment;
 use crate::manifest::Manifest;
 use crate::polling::runs::{newest, oldest_first};
 use crate::report::events::epoch;
@@ -64,6 +65,23 @@ pub async fn poll(client: &Client, environment: &str, since: Option<&str>) -> Re
         since_known: found.since_known,
         fingerprint,
     })
+}
+
+/// The same for a person or a script that may have mistyped the environment.
+///
+/// # Errors
+///
+/// The cloud does not know the environment.
+pub async fn poll_known(client: &Client, given: &str, since: Option<&str>) -> Result<NewRuns> {
+    let found = poll(client, given, since).await?;
+    if !found.runs.is_empty() {
+        return Ok(found);
+    }
+    let environment = environment::find(client, given).await?;
+    if environment.dag.is_none() {
+        return Err(environment::unknown(client, given).await.into());
+    }
+    if environment.name == given { Ok(found) } else { poll(client, &environment.name, since).await }
 }
 
 struct Found {

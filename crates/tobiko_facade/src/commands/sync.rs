@@ -7,9 +7,12 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tobiko_client::{Client, Evaluation, EvaluationsQuery, Sort};
 
+use super::environment::{self, did_you_mean};
 use super::plan_failure::plan_failure;
 use crate::cli::SyncArgs;
+use crate::exit_code::NotFound;
 use crate::manifest::Manifest;
+use crate::manifest::find::find_node;
 use crate::polling::outage::OutagePolicy;
 use crate::report::Reporter;
 use crate::report::events::{CheckResult, Event, FinishedAs, Level, Outcome, RunFinished, Task};
@@ -27,11 +30,24 @@ const OUTAGE_POLICY: OutagePolicy =
     OutagePolicy { give_up_after: Duration::from_secs(300), interval: Duration::from_secs(5) };
 
 /// Reports the latest state of each node, in the order in which it came about.
-pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter) -> Result<RunFinished> {
-    let environment = args.cloud.environment.as_str();
-    let dag = OUTAGE_POLICY
-        .retry(reporter, async || client.dag(environment).await.context("cannot get the environment's DAG"))
-        .await?;
+///
+/// `is_strict`: names that the cloud does not know are an error, as for a person; Dagster's job may be older than the environment.
+///
+/// # Errors
+///
+/// The cloud cannot be reached for too long, or something was given that it does not know.
+pub async fn sync(
+    client: &Client,
+    args: &SyncArgs,
+    is_strict: bool,
+    reporter: &mut impl Reporter,
+) -> Result<RunFinished> {
+    let given = args.cloud.environment.as_str();
+    let found = OUTAGE_POLICY.retry(reporter, async || environment::find(client, given).await).await?;
+    if found.dag.is_none() && is_strict {
+        return Err(environment::unknown(client, given).await.into());
+    }
+    let (environment, dag) = (found.name.as_str(), found.dag);
     let prefix = args.asset_prefix.as_deref();
     let manifest = Manifest::without_fingerprint(environment, dag.as_ref(), prefix);
     let assets = AssetMap::new(&manifest, prefix);
@@ -40,15 +56,15 @@ pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter
         reporter.report(&Event::Log(Level::Warning, text))?;
     }
 
+    let nodes = nodes(&manifest, &args.nodes, is_strict)?;
     let mut tasks = Vec::new();
-    for (node, latest) in OUTAGE_POLICY.retry(reporter, async || latest(client, environment, &args.nodes).await).await?
-    {
-        let fetch = async || with_history(client, environment, &node, &latest).await;
+    for (node, latest) in OUTAGE_POLICY.retry(reporter, async || latest(client, environment, &nodes).await).await? {
+        let fetch = async || with_history(client, environment, &assets, &node, &latest).await;
         let history = OUTAGE_POLICY.retry(reporter, fetch).await?;
         tasks.push(state(&assets, &node, &history.iter().collect::<Vec<_>>()));
     }
     let evaluated: HashSet<&str> = tasks.iter().map(|task| task.node.as_str()).collect();
-    let missing: Vec<&String> = args.nodes.iter().filter(|node| !evaluated.contains(node.as_str())).collect();
+    let missing: Vec<&String> = nodes.iter().filter(|node| !evaluated.contains(node.as_str())).collect();
     for node in missing {
         let never = Verdict { outcome: Outcome::NothingDue, reason: Some("never evaluated".to_owned()), warning: None };
         reporter.report(&Event::Task(Box::new(task(&assets, node, never, NodeSummary::default()))))?;
@@ -66,6 +82,21 @@ pub async fn sync(client: &Client, args: &SyncArgs, reporter: &mut impl Reporter
         None => (FinishedAs::Success, None, manifest.link),
     };
     Ok(RunFinished { outcome, run_id: None, reason, link, tasks: tasks.len(), requests: client.requests() })
+}
+
+/// The cloud's names of the nodes that were given.
+fn nodes(manifest: &Manifest, given: &[String], is_strict: bool) -> Result<Vec<String>> {
+    let name = |typed: &String| match find_node(manifest, typed) {
+        Ok(node) => Ok(node.name.clone()),
+        Err(nearest) if is_strict => Err(unknown_node(typed, &nearest).into()),
+        Err(_) => Ok(typed.clone()),
+    };
+    given.iter().map(name).collect()
+}
+
+/// The error about a node that is not in the environment.
+pub fn unknown_node(typed: &str, nearest: &[&str]) -> NotFound {
+    NotFound(format!("there is no model or standalone audit '{typed}'{}", did_you_mean(nearest)))
 }
 
 /// The newest evaluation of each node.
@@ -102,8 +133,15 @@ async fn latest(client: &Client, environment: &str, nodes: &[String]) -> Result<
 }
 
 /// The node's evaluations as far back as they are needed, oldest first: where the newest ended well, that one alone.
-async fn with_history(client: &Client, environment: &str, node: &str, latest: &Evaluation) -> Result<Vec<Evaluation>> {
-    if EvaluationState::of(latest) == EvaluationState::Succeeded {
+async fn with_history(
+    client: &Client,
+    environment: &str,
+    assets: &AssetMap,
+    node: &str,
+    latest: &Evaluation,
+) -> Result<Vec<Evaluation>> {
+    let shows_all = !latest.only_audits || assets.is_only_audited(node);
+    if EvaluationState::of(latest) == EvaluationState::Succeeded && shows_all {
         return Ok(vec![latest.clone()]);
     }
     let query = EvaluationsQuery {
@@ -130,8 +168,8 @@ fn state(assets: &AssetMap, node: &str, history: &[&Evaluation]) -> Task {
         .filter(|e| !matches!(EvaluationState::of(e), EvaluationState::Open | EvaluationState::Skipped))
         .collect();
     let newest_ended = ended.iter().copied().max_by_key(age);
-    let last_success =
-        ended.iter().copied().filter(|e| EvaluationState::of(e) == EvaluationState::Succeeded).max_by_key(age);
+    let is_load = |e: &&Evaluation| EvaluationState::of(e) == EvaluationState::Succeeded && !e.only_audits;
+    let last_success = ended.iter().copied().filter(is_load).max_by_key(age);
     let materialization = materialization(assets, node, &NodeSummary::of(assets, node, last_success.cloned()));
     let verdict = match newest_ended {
         Some(evaluation) if EvaluationState::of(evaluation) != EvaluationState::Succeeded => {

@@ -4,6 +4,7 @@
 
 pub mod cache;
 mod draft;
+pub mod find;
 pub mod names;
 
 use serde::Serialize;
@@ -20,6 +21,8 @@ const LONGEST_DESCRIPTION: usize = 16 * 1024;
 pub struct Manifest {
     pub version: u32,
     pub environment: String,
+    /// What people call the cloud: "Tobiko Cloud", or "SQLMesh" for a local one.
+    pub cloud: &'static str,
     /// Whether the cloud knows the environment. If not, there are no nodes.
     pub exists: bool,
     /// Changes when anything but the prefix changes.
@@ -35,6 +38,9 @@ pub struct Manifest {
 pub struct Node {
     /// As the cloud names it.
     pub name: String,
+    /// As the user names it: what is printed for people.
+    #[serde(skip)]
+    pub model_name: String,
     pub r#type: &'static str,
     /// The asset's key; a standalone audit has none.
     pub key: Option<Vec<String>>,
@@ -80,6 +86,7 @@ impl Manifest {
         Self {
             version: 1,
             environment: environment.to_owned(),
+            cloud: "Tobiko Cloud",
             exists: dag.is_some(),
             fingerprint: String::new(),
             link: dag.and_then(|dag| dag.link.clone()),
@@ -106,12 +113,29 @@ impl Manifest {
     }
 }
 
+impl Node {
+    /// A model of data that others load.
+    pub fn is_external(&self) -> bool {
+        self.kind == Some("table")
+    }
+
+    /// What is loaded once, or by others: seldom due in a run.
+    pub fn is_seed_or_external(&self) -> bool {
+        self.is_external() || self.kind == Some("seed")
+    }
+}
+
+fn model_name(node: &DagNode) -> &str {
+    if node.model_name.is_empty() { &node.name } else { &node.model_name }
+}
+
 /// The node that `draft`, one of `all`, has become.
 fn node(draft: &Draft, all: &[Draft]) -> Node {
     let parents = || draft.parents.iter().map(|parent| &all[*parent]);
     let model_keys = parents().filter(|parent| parent.is_model()).map(|parent| parent.key.clone());
     Node {
         name: draft.dag_node.name.clone(),
+        model_name: model_name(draft.dag_node).to_owned(),
         r#type: if draft.is_model() { "model" } else { "audit" },
         key: draft.is_model().then(|| draft.key.clone()),
         op: draft.op.clone(),

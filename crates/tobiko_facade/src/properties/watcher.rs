@@ -25,10 +25,12 @@ struct Batch {
 
 #[derive(Debug, Clone)]
 struct Story {
-    /// For each node: `~` standalone audit, `%` seed, or a model; its parents, all of them before it; its batches.
+    /// For each node: `~` standalone audit, `%` seed, `^` external, or a model; its parents, all of them before it; its batches.
     nodes: Vec<(&'static str, BTreeSet<usize>, Vec<Batch>)>,
     /// NodeSummaryBuilder of a node that the DAG does not have, and whether Dagster's job has it.
     unknown: (Vec<Batch>, bool),
+    /// From then on the cloud says which nodes are due: those that have batches, and this one.
+    announced: Option<(i64, usize)>,
     ends_at: i64,
     status: &'static str,
     message: Option<&'static str>,
@@ -63,7 +65,7 @@ fn batch() -> impl Strategy<Value = Batch> {
 fn story() -> impl Strategy<Value = Story> {
     let batches = || prop::collection::vec(batch(), 0..4);
     let node = (
-        prop::sample::select(vec!["", "", "", "", "~", "%"]),
+        prop::sample::select(vec!["", "", "", "", "~", "%", "^"]),
         prop::collection::btree_set(0..6_usize, 0..4),
         batches(),
     );
@@ -81,10 +83,11 @@ fn story() -> impl Strategy<Value = Story> {
         prop::sample::select(vec![None, None, Some("the worker was lost")]),
     );
     let polls = prop::collection::btree_set(0..130_i64, 0..8);
-    (nodes, (batches(), any::<bool>()), run, polls, any::<bool>(), any::<bool>()).prop_map(
-        |(nodes, unknown, (ends_at, status, message), mut polls, reversed, repeated)| {
+    let announced = prop::option::of((0..40_i64, 0..6_usize));
+    (nodes, (batches(), any::<bool>()), run, polls, any::<bool>(), any::<bool>(), announced).prop_map(
+        |(nodes, unknown, (ends_at, status, message), mut polls, reversed, repeated, announced)| {
             polls.insert(130);
-            Story { nodes, unknown, ends_at, status, message, polls, reversed, repeated }
+            Story { nodes, unknown, announced, ends_at, status, message, polls, reversed, repeated }
         },
     )
 }
@@ -166,8 +169,16 @@ impl Story {
             end_at: over.then(|| at(self.ends_at)),
             status: Status::from(if over { self.status } else { "in_progress" }.to_owned()),
             error_message: self.message.filter(|_| over).map(str::to_owned),
+            due_node_names: self.due(now).map(|due| due.into_iter().map(|at| self.name(at)).collect()),
             ..Run::default()
         }
+    }
+
+    /// The nodes that the cloud says are due, if it has said so.
+    fn due(&self, now: i64) -> Option<BTreeSet<usize>> {
+        let (_, one_more) = self.announced.filter(|(at, _)| *at <= now)?;
+        let with_batches = (0..self.nodes.len()).filter(|at| !self.nodes[*at].2.is_empty());
+        Some(with_batches.chain([one_more]).collect())
     }
 
     fn run_is(&self, now: i64) -> RunIs {
@@ -209,8 +220,16 @@ impl Story {
         if new.is_empty() {
             let started = |other: usize| self.batches(other).iter().any(|batch| batch.has_started(self, now));
             let is_gone = at == self.nodes.len();
+            if let (false, Some(due)) = (is_gone, self.due(now)) {
+                return match run {
+                    _ if !due.contains(&at) => Some("nothing_due"),
+                    RunIs::GoingOn => None,
+                    RunIs::EndedWell => Some("nothing_due"),
+                    RunIs::EndedBadly => Some("skipped"),
+                };
+            }
             let is_idle = is_gone
-                || self.nodes[at].0 == "%"
+                || matches!(self.nodes[at].0, "%" | "^")
                 || (0..self.nodes.len()).any(|other| self.is_below(other, at) && started(other));
             return match run {
                 _ if is_idle => Some("nothing_due"),
@@ -236,9 +255,9 @@ impl Story {
         Some(if any(&["success"]) { "success" } else { "nothing_due" })
     }
 
-    /// A standalone audit materializes nothing, and only what is known to have ended well does.
+    /// Standalone audits and external models are never materialized, and only what is known to have ended well does.
     fn materializes(&self, at: usize, new: &[&Batch], outcome: &str, now: i64) -> bool {
-        let is_audit = self.nodes.get(at).is_some_and(|(sign, ..)| *sign == "~");
+        let is_audit = self.nodes.get(at).is_some_and(|(sign, ..)| matches!(*sign, "~" | "^"));
         let well = |batch: &&Batch| batch.has_ended(self, now) && matches!(batch.status, "success" | "skipped");
         !is_audit && outcome == "success" && new.iter().all(well)
     }

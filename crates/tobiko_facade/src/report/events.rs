@@ -9,7 +9,7 @@ pub enum Event {
     /// The remote run that is followed; once, first.
     Run(RunFound),
     /// A node's first evaluation has begun.
-    TaskStarted { node: String, link: Option<String>, at: Option<Timestamp> },
+    TaskStarted { node: String, model_name: String, link: Option<String>, at: Option<Timestamp> },
     /// What became of a task, with all that belongs to it.
     Task(Box<Task>),
     /// Something for the log.
@@ -33,6 +33,8 @@ pub struct RunFound {
 pub struct Task {
     /// The node's name, as the cloud has it.
     pub node: String,
+    /// As the user has it, for people.
+    pub model_name: String,
     /// Key of the node's asset; a standalone audit has none.
     pub key: Option<Rc<[String]>>,
     pub outcome: Outcome,

@@ -28,10 +28,12 @@ pub enum OutputReporter {
 
 impl OutputReporter {
     /// Dagster Pipes, if the environment names a channel; else the terminal.
-    pub fn from_environment() -> Result<Self> {
+    ///
+    /// `quiet`: the terminal gets nothing but errors.
+    pub fn from_environment(quiet: bool) -> Result<Self> {
         match Pipes::from_environment()? {
             Some(pipes) => Ok(Self::Pipes(Box::new(pipes))),
-            None => Ok(Self::Terminal(Terminal::default())),
+            None => Ok(Self::Terminal(Terminal::new(quiet))),
         }
     }
 

@@ -99,7 +99,7 @@ impl Reporter for Pipes {
                 "link": short_link(run.link.as_deref()),
                 "start_at": run.start_at.map(epoch),
             })),
-            Event::TaskStarted { node, link, at } => {
+            Event::TaskStarted { node, link, at, .. } => {
                 self.custom(json!({"tobiko": "task_started", "node": node, "link": link, "at": at.map(epoch)}))
             }
             Event::Task(task) => self.task(task),
@@ -285,6 +285,7 @@ mod tests {
                 };
                 Task {
                     node: key.join("."),
+                    model_name: key.join("."),
                     key: Some(key.into()),
                     outcome: Outcome::Success,
                     reason: Some(reason),

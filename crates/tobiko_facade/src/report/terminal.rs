@@ -12,26 +12,36 @@ use crate::report::events::Outcome;
 use crate::report::events::{Event, FinishedAs, Level, RunFinished, Task};
 use crate::report::truncate::first_line;
 
+/// After more tasks than this, failures have scrolled away: they are repeated at the end.
+const LONG_RUN: usize = 20;
+
 pub struct Terminal {
     bar: ProgressBar,
     color: bool,
+    quiet: bool,
     counts: BTreeMap<&'static str, usize>,
+    /// How many tasks were printed.
+    tasks: usize,
+    /// The lines of failed tasks, to be repeated at the end of a long run.
+    failures: Vec<String>,
 }
 
-impl Default for Terminal {
-    fn default() -> Self {
-        let bar = ProgressBar::new_spinner();
+impl Terminal {
+    /// `quiet`: nothing is printed.
+    pub fn new(quiet: bool) -> Self {
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { bar, color, counts: BTreeMap::new() }
+        Self { bar, color, quiet, counts: BTreeMap::new(), tasks: 0, failures: Vec::new() }
     }
-}
 
-impl Terminal {
     /// Writes a line to stdout, above the bar. A closed stdout is a normal end.
     fn line(&self, text: &str) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
         self.bar.suspend(|| {
             let mut out = std::io::stdout().lock();
             writeln!(out, "{text}").and_then(|()| out.flush())
@@ -52,8 +62,7 @@ impl Terminal {
         };
         *self.counts.entry(word).or_default() += 1;
         self.bar.inc(1);
-        let name = task.key.as_ref().map_or_else(|| task.node.clone(), |key| key.join("."));
-        let mut line = format!("{} {name}", self.painted(sign, color));
+        let mut line = format!("{} {}", self.painted(sign, color), task.model_name);
         let took = task.start_at.zip(task.end_at).map(|(start, end)| end.duration_since(start).as_secs_f64());
         let failed = task.checks.iter().filter(|check| !check.passed).count();
         let details = [
@@ -69,21 +78,30 @@ impl Terminal {
         if !details.is_empty() {
             line += &self.painted(&format!("  {}", details.join(", ")), "2");
         }
-        self.line(&line)?;
+        let mut lines = vec![line];
         if let (Outcome::Failure | Outcome::Skipped, Some(reason)) = (task.outcome, &task.reason) {
-            self.line(&format!("    {}", first_line(reason)))?;
-            if let Some(link) = &task.link {
-                self.line(&format!("    {link}"))?;
-            }
+            lines.push(format!("    {}", first_line(reason)));
+            lines.extend(task.link.as_ref().map(|link| format!("    {link}")));
         }
-        for warning in &task.warnings {
-            self.line(&format!("    {}", self.painted(warning, "33")))?;
+        lines.extend(task.warnings.iter().map(|warning| format!("    {}", self.painted(warning, "33"))));
+        self.tasks += 1;
+        for line in &lines {
+            self.line(line)?;
+        }
+        if task.outcome == Outcome::Failure {
+            self.failures.append(&mut lines);
         }
         Ok(())
     }
 
     fn finished(&mut self, finished: &RunFinished) -> Result<()> {
         self.bar.finish_and_clear();
+        if self.tasks > LONG_RUN && !self.failures.is_empty() {
+            self.line("failures, once more:")?;
+            for line in &self.failures {
+                self.line(line)?;
+            }
+        }
         let counts: Vec<String> = self.counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
         let counts = if counts.is_empty() { "no task".to_owned() } else { counts.join(", ") };
         let (word, color) = match finished.outcome {
@@ -121,8 +139,8 @@ impl Reporter for Terminal {
                 self.bar.enable_steady_tick(Duration::from_millis(200));
                 Ok(())
             }
-            Event::TaskStarted { node, .. } => {
-                self.bar.set_message(node.clone());
+            Event::TaskStarted { model_name, .. } => {
+                self.bar.set_message(model_name.clone());
                 Ok(())
             }
             Event::Task(task) => self.task(task),

@@ -1,6 +1,6 @@
 //! Where a node's results belong in Dagster: its asset, and the checks of its audits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::manifest::Manifest;
@@ -18,6 +18,10 @@ pub struct AssetMap {
     checks: HashMap<String, Vec<(String, String)>>,
     /// A standalone audit to the assets that it checks, with the check's name there.
     covered: HashMap<String, Vec<CheckKey>>,
+    /// Models that SQLMesh only audits.
+    external: HashSet<String>,
+    /// What the user calls a node, where that is not the cloud's name for it.
+    model_names: HashMap<String, String>,
 }
 
 impl AssetMap {
@@ -27,8 +31,16 @@ impl AssetMap {
             models: HashMap::new(),
             checks: HashMap::new(),
             covered: HashMap::new(),
+            external: HashSet::new(),
+            model_names: HashMap::new(),
         };
         for node in &manifest.nodes {
+            if node.model_name != node.name {
+                assets.model_names.insert(node.name.clone(), node.model_name.clone());
+            }
+            if node.is_external() {
+                assets.external.insert(node.name.clone());
+            }
             let Some(key) = &node.key else {
                 assets.covered.entry(node.name.clone()).or_default();
                 continue;
@@ -56,6 +68,16 @@ impl AssetMap {
         }
         let of_unknown = || self.prefix.iter().cloned().chain(key_parts(node)).collect();
         Some(self.models.get(node).cloned().unwrap_or_else(of_unknown))
+    }
+
+    /// Whether nothing is ever loaded into a node: a standalone audit, or a model that others load.
+    pub fn is_only_audited(&self, node: &str) -> bool {
+        self.covered.contains_key(node) || self.external.contains(node)
+    }
+
+    /// What the user calls a node, for people.
+    pub fn model_name<'n>(&'n self, node: &'n str) -> &'n str {
+        self.model_names.get(node).map_or(node, String::as_str)
     }
 
     /// What a standalone audit checks; `None` for a model.

@@ -30,7 +30,9 @@ pub struct NodeSummary {
     /// The last in the list that did not end well.
     last_bad: Option<(usize, Rc<Evaluation>)>,
     newest: Option<(Age, Rc<Evaluation>)>,
-    newest_success: Option<(Age, Rc<Evaluation>)>,
+    /// Of those that ended well and loaded something.
+    newest_load: Option<(Age, Rc<Evaluation>)>,
+    only_audits: usize,
     first_started: Option<(Age, Rc<Evaluation>)>,
     pub start_at: Option<Timestamp>,
     pub end_at: Option<Timestamp>,
@@ -152,9 +154,14 @@ impl NodeSummary {
         self.newest.as_ref().map(|(_, evaluation)| evaluation.as_ref())
     }
 
-    /// The newest of those that ended well.
-    pub fn newest_success(&self) -> Option<&Evaluation> {
-        self.newest_success.as_ref().map(|(_, evaluation)| evaluation.as_ref())
+    /// How many evaluations did more than to audit.
+    pub fn loads(&self) -> usize {
+        self.len() - self.only_audits
+    }
+
+    /// The newest of those that ended well and loaded something.
+    pub fn newest_load(&self) -> Option<&Evaluation> {
+        self.newest_load.as_ref().map(|(_, evaluation)| evaluation.as_ref())
     }
 
     /// Each audit once: the worst result wins, of equals the latest.
@@ -182,8 +189,9 @@ impl NodeSummary {
         if is_newer(&self.newest) {
             self.newest = Some((age, Rc::clone(&evaluation)));
         }
-        if state == EvaluationState::Succeeded && is_newer(&self.newest_success) {
-            self.newest_success = Some((age, Rc::clone(&evaluation)));
+        self.only_audits += usize::from(evaluation.only_audits);
+        if state == EvaluationState::Succeeded && !evaluation.only_audits && is_newer(&self.newest_load) {
+            self.newest_load = Some((age, Rc::clone(&evaluation)));
         }
         let start = (evaluation.start_at, position);
         if has_started(&evaluation) && self.first_started.as_ref().is_none_or(|(other, _)| start < *other) {
@@ -330,7 +338,7 @@ mod tests {
     fn the_first_and_the_newest_go_by_time() {
         let check = |list: &[(usize, &str)], expected: [&str; 3]| {
             let summary = summary(list);
-            let ids = [id(summary.first_started()), id(summary.newest()), id(summary.newest_success())];
+            let ids = [id(summary.first_started()), id(summary.newest()), id(summary.newest_load())];
             assert_eq!(ids, expected, "{list:?}");
         };
         check(&[(1, "success"), (0, "success"), (2, "failed")], ["a-0", "a-2", "a-1"]);

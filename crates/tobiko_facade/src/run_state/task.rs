@@ -19,6 +19,7 @@ pub fn task(assets: &AssetMap, node: &str, verdict: Verdict, evaluations: NodeSu
     };
     Task {
         node: node.to_owned(),
+        model_name: assets.model_name(node).to_owned(),
         key: assets.key(node),
         outcome: verdict.outcome,
         reason: verdict.reason,
@@ -37,9 +38,12 @@ pub fn task(assets: &AssetMap, node: &str, verdict: Verdict, evaluations: NodeSu
     }
 }
 
-/// From the evaluation that ended last, of those that ended well.
+/// From the evaluation that ended last, of those that ended well. What was only audited is not materialized.
 pub fn materialization(assets: &AssetMap, node: &str, evaluations: &NodeSummary) -> Option<Materialization> {
-    let last = evaluations.newest_success()?;
+    if assets.is_only_audited(node) {
+        return None;
+    }
+    let last = evaluations.newest_load()?;
     Some(Materialization {
         key: assets.key(node)?,
         run_id: last.run_id.clone(),
@@ -48,6 +52,6 @@ pub fn materialization(assets: &AssetMap, node: &str, evaluations: &NodeSummary)
         at: last.end_at.or(last.start_at),
         link: last.link.clone(),
         log_link: last.log_link.clone(),
-        batches: evaluations.len(),
+        batches: evaluations.loads(),
     })
 }

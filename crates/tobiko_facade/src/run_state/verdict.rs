@@ -39,7 +39,9 @@ impl Verdict {
 /// Why a task without an evaluation is known to have nothing to do before the run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotDueReason {
-    /// A seed or an external model, which are seldom due.
+    /// The cloud has announced what the run will evaluate, and it is not among that.
+    NotAnnounced,
+    /// A seed or an external model, which are seldom due, and the cloud does not announce what is.
     SeedOrExternal,
     /// Something downstream of it has started.
     DownstreamStarted,
@@ -61,7 +63,8 @@ pub fn judge(run: &Run, evaluations: &NodeSummary, not_due: Option<NotDueReason>
 
 fn without_evaluation(run: &Run, not_due: Option<NotDueReason>) -> TaskState {
     let reason = match not_due {
-        Some(NotDueReason::SeedOrExternal) => "nothing was due: seeds and external models are not part of a run",
+        Some(NotDueReason::NotAnnounced) => "nothing was due",
+        Some(NotDueReason::SeedOrExternal) => "nothing was due so far: seeds and external models are not waited for",
         Some(NotDueReason::NotInDag) => "nothing was due: it is no longer in the environment",
         Some(NotDueReason::DownstreamStarted) => "nothing was due",
         None if run.ended_well() => "nothing was due",
@@ -185,6 +188,8 @@ mod tests {
     fn without_an_evaluation_it_waits_until_something_is_known() {
         check(&run(GOES_ON), &[], None, Err(TaskState::Waiting));
         check(&run(GOES_ON), &[], Some(NotDueReason::SeedOrExternal), Ok((Outcome::NothingDue, "seeds")));
+        check(&run(GOES_ON), &[], Some(NotDueReason::NotAnnounced), Ok((Outcome::NothingDue, "nothing was due")));
+        check(&run("failed:x"), &[], Some(NotDueReason::NotAnnounced), Ok((Outcome::NothingDue, "nothing was due")));
         check(&run(GOES_ON), &[], Some(NotDueReason::DownstreamStarted), Ok((Outcome::NothingDue, "nothing was due")));
         check(&run(GOES_ON), &[], Some(NotDueReason::NotInDag), Ok((Outcome::NothingDue, "no longer")));
         check(&run("success"), &[], None, Ok((Outcome::NothingDue, "nothing was due")));

@@ -24,6 +24,8 @@ pub struct Watcher {
     reported: HashMap<String, Reported>,
     /// Without a DAG nobody knows which nodes were removed from it.
     has_dag: bool,
+    /// Whether the cloud announces, a moment after a run has started, what it will evaluate.
+    cloud_announces: bool,
 }
 
 /// A node of the environment's DAG.
@@ -83,7 +85,7 @@ impl Watcher {
         let in_dag: HashSet<&str> = manifest.nodes.iter().map(|node| node.name.as_str()).collect();
         order.extend(job.iter().filter(|name| !in_dag.contains(name.as_str())).cloned());
         let dag_node = |node: &Node| {
-            let is_seed_or_external = matches!(node.kind, Some("seed" | "table"));
+            let is_seed_or_external = node.is_seed_or_external();
             (node.name.clone(), DagNode { parents: node.parents.clone(), is_seed_or_external })
         };
         Self {
@@ -92,7 +94,15 @@ impl Watcher {
             order,
             reported: HashMap::new(),
             has_dag: manifest.exists,
+            cloud_announces: false,
         }
+    }
+
+    /// The cloud may announce what the run will evaluate: seeds and external models wait until it has, or until the run has
+    /// evaluations without it.
+    pub fn with_announcements(mut self, cloud_announces: bool) -> Self {
+        self.cloud_announces = cloud_announces;
+        self
     }
 
     /// Watches `node` alone. The nodes downstream of it still count: where one has started, `node` was not due.
@@ -135,6 +145,9 @@ impl Watcher {
             nodes.insert(name, (has_started, new));
         }
         let passed = upstream_of(&self.nodes, |name| nodes.get(name).is_some_and(|(has_started, _)| *has_started));
+        let due: Option<HashSet<&str>> =
+            run.due_node_names.as_ref().map(|names| names.iter().map(String::as_str).collect());
+        let awaits_announcement = self.cloud_announces && snapshot.evaluations == 0 && !run.ended();
         let (mut started, mut ended) = (Vec::new(), Vec::new());
         for name in &self.order {
             let new = nodes.remove(name).map(|(_, new)| new).unwrap_or_default();
@@ -142,11 +155,14 @@ impl Watcher {
             if reported.decided && new.is_empty() {
                 continue;
             }
-            let not_due = match self.nodes.get(name) {
+            let not_due = match (self.nodes.get(name), &due) {
                 _ if reported.decided => None,
-                None => self.has_dag.then_some(NotDueReason::NotInDag),
-                Some(node) if node.is_seed_or_external => Some(NotDueReason::SeedOrExternal),
-                Some(_) => passed.contains(name.as_str()).then_some(NotDueReason::DownstreamStarted),
+                (None, _) => self.has_dag.then_some(NotDueReason::NotInDag),
+                (Some(_), Some(due)) => (!due.contains(name.as_str())).then_some(NotDueReason::NotAnnounced),
+                (Some(node), None) if node.is_seed_or_external => {
+                    (!awaits_announcement).then_some(NotDueReason::SeedOrExternal)
+                }
+                (Some(_), None) => passed.contains(name.as_str()).then_some(NotDueReason::DownstreamStarted),
             };
             let state = judge(run, &new, not_due);
             let has_begun = !matches!(state, TaskState::Waiting | TaskState::Open { started: false });
@@ -163,7 +179,11 @@ impl Watcher {
         }
         started.sort_by_key(|(at, ..)| *at);
         ended.sort_by_key(|task| task.evaluations.end_at);
-        let started = started.into_iter().map(|(at, node, link)| Event::TaskStarted { node, link, at }).collect();
+        let event = |(at, node, link): (_, String, _)| {
+            let model_name = self.assets.model_name(&node).to_owned();
+            Event::TaskStarted { node, model_name, link, at }
+        };
+        let started = started.into_iter().map(event).collect();
         Changes { started, ended }
     }
 
@@ -320,6 +340,49 @@ mod tests {
         check(&mut watcher, "in_progress", &[], "seed=nothing_due");
         let low = evaluation("low", 0, "in_progress");
         check(&mut watcher, "in_progress", &[low], ">low daily=nothing_due mid=nothing_due");
+    }
+
+    fn announced(status: &str, due: &[&str]) -> Run {
+        Run { due_node_names: Some(due.iter().map(|name| (*name).to_owned()).collect()), ..run(status) }
+    }
+
+    #[test]
+    fn what_the_cloud_announces_is_waited_for_and_the_rest_is_not() {
+        let nodes = ["%seed", "^external", "a < seed", "b < external"];
+        let mut watcher = watcher(&nodes, &[]);
+        let run = |status| announced(status, &["external", "a"]);
+        assert_eq!(in_short(&poll(&mut watcher, &run("in_progress"), &[], true)), "seed=nothing_due b=nothing_due");
+        let a = [evaluation("a", 0, "in_progress")];
+        assert_eq!(in_short(&poll(&mut watcher, &run("in_progress"), &a, true)), ">a");
+        let both = [evaluation("a", 0, "success"), evaluation("external", 1, "failed:audit")];
+        let events = poll(&mut watcher, &run("failed:1 failed"), &both, true);
+        assert_eq!(in_short(&events), ">external a=success external=failure");
+    }
+
+    #[test]
+    fn what_was_not_due_is_no_victim_of_a_failed_run() {
+        let events = poll(&mut watcher(&["a", "b"], &[]), &announced("failed:crashed", &["b"]), &[], true);
+        assert_eq!(in_short(&events), "a=nothing_due b=skipped");
+    }
+
+    #[test]
+    fn seeds_wait_for_an_announcement_until_the_run_has_evaluations() {
+        let mut watcher = watcher(&["%seed", "a", "b < seed"], &[]).with_announcements(true);
+        check(&mut watcher, "in_progress", &[], "");
+        check(&mut watcher, "in_progress", &[evaluation("a", 0, "in_progress")], ">a seed=nothing_due");
+    }
+
+    #[test]
+    fn what_was_only_audited_is_not_materialized() {
+        let external = one_task(&["^a"], "success", &[evaluation("a", 0, "success")]);
+        assert_eq!((external.outcome.as_str(), external.materialization), ("success", None));
+        let audited =
+            |n| Evaluation { only_audits: true, audits: vec![audit("x", true)], ..evaluation("a", n, "success") };
+        let task = one_task(&["a"], "success", &[audited(0)]);
+        assert_eq!((task.outcome.as_str(), task.materialization, task.checks.len()), ("success", None, 1));
+        let materialization = one_task(&["a"], "success", &[evaluation("a", 0, "success"), audited(1)]).materialization;
+        let materialization = materialization.expect("one that loaded");
+        assert_eq!((materialization.evaluation_id.as_str(), materialization.batches), ("a-0", 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ fn ids(news: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn no_run_is_no_news() {
     let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
     let news = poll(&cloud, &[]).await;
     assert_eq!((ids(&news).len(), &news["fingerprint"]), (0, &Value::Null));
 }
@@ -66,4 +67,40 @@ async fn an_environment_that_does_not_exist_yet_is_an_empty_manifest() {
     let output = run(&["definitions", "-e", "release/1.2"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await;
     let manifest = answer(&output);
     assert_eq!((&manifest["exists"], &manifest["nodes"]), (&json!(false), &json!([])));
+}
+
+#[tokio::test]
+async fn a_manifest_names_its_cloud() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    let manifest = answer(&run(&["definitions"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await);
+    assert_eq!(manifest["cloud"], "SQLMesh");
+}
+
+#[tokio::test]
+async fn an_environment_as_it_was_typed_for_sqlmesh_is_found() {
+    let cloud = Cloud::start().await;
+    let node = json!({"name": "a", "model_name": "a", "description": null, "source_type": "sql", "tags": [],
+        "parent_names": [], "audit_names": [], "type": "model", "version": "1"});
+    let plan = json!({"type": "environment", "environment": "feature_one_1", "plan_id": "p", "start_at": null, "nodes": [node]});
+    cloud.feed(&[plan]).await;
+    let environment = [("TCLOUD_BASE_URL", cloud.base_url.as_str())];
+    let manifest = answer(&run(&["definitions", "-e", "Feature/One-1"], &environment).await);
+    assert_eq!((&manifest["exists"], &manifest["environment"]), (&json!(true), &json!("Feature/One-1")));
+    for command in ["check", "sync", "poll"] {
+        let output = run(&[command, "-e", "Feature/One-1"], &environment).await;
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_reader_that_has_read_enough_is_no_error() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    let script = r#""$0" definitions | true; echo "${PIPESTATUS[0]}""#;
+    let mut command = tokio::process::Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_tobiko-facade")]).env("TCLOUD_BASE_URL", &cloud.base_url);
+    let output = command.output().await.unwrap();
+    assert_eq!((String::from_utf8_lossy(&output.stdout).trim(), output.stderr.as_slice()), ("0", &b""[..]), "{output:?}");
 }

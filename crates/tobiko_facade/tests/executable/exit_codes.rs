@@ -56,7 +56,43 @@ async fn an_unknown_environment_is_5() {
     let environment = [("TCLOUD_BASE_URL", cloud.base_url.as_str())];
     check_failure(&run(&["check", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
     check_failure(&run(&["mirror", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
-    check_failure(&run(&["mirror", "--run-id", "gone"], &environment).await, 5, &["gone"]);
+    check_failure(&run(&["mirror", "--run-id", "gone"], &environment).await, 5, &["no run 'gone' in prod"]);
+    check_failure(&run(&["sync", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
+    check_failure(&run(&["poll", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
+    check_failure(&run(&["forget", "-e", "nowhere"], &environment).await, 5, &["nowhere"]);
+}
+
+#[tokio::test]
+async fn a_mistyped_name_is_5_and_gets_the_nearest_one() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    cloud.feed_run("r1", "success", None).await;
+    let environment = [("TCLOUD_BASE_URL", cloud.base_url.as_str())];
+    check_failure(&run(&["poll", "-e", "prd"], &environment).await, 5, &["'prd'", "did you mean 'prod'?"]);
+    check_failure(&run(&["sync", "--node", "shop.nope"], &environment).await, 5, &["'shop.nope'"]);
+    check_failure(&run(&["mirror", "--node", "shop.nope"], &environment).await, 5, &["'shop.nope'"]);
+    for command in ["sync", "mirror"] {
+        // As the terminal prints it, which is not as the cloud names it.
+        let output = run(&[command, "--node", "\"a\""], &environment).await;
+        assert!(output.status.success() && stdout(&output).contains("✓ a"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_says_which_cloud_it_is() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    let output = run(&["check"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await;
+    assert!(output.status.success() && stdout(&output).contains("✓ cloud: a local cloud"), "{output:?}");
+}
+
+#[tokio::test]
+async fn quiet_is_quiet() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    cloud.feed_run("r1", "failed", Some("broken")).await;
+    let output = run(&["-q", "mirror"], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await;
+    assert_eq!((output.status.code(), stdout(&output).as_str(), stderr(&output).as_str()), (Some(6), "", ""));
 }
 
 #[tokio::test]
@@ -110,5 +146,5 @@ async fn ctrl_c_ends_it_with_130() {
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let output = child.wait_with_output().await.unwrap();
-    check_failure(&output, 130, &["interrupted"]);
+    check_failure(&output, 130, &["interrupted", "the remote run continues untouched"]);
 }
