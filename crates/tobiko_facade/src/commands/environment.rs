@@ -5,6 +5,7 @@ use tobiko_client::{Client, Dag, RunsQuery};
 
 use crate::exit_code::NotFound;
 use crate::manifest::find::nearest;
+use crate::polling::runs::newest;
 
 /// An environment as the cloud knows it.
 pub struct Environment {
@@ -24,6 +25,15 @@ pub async fn find(client: &Client, given: &str) -> Result<Environment> {
         }
     }
     Ok(Environment { name: given.to_owned(), dag })
+}
+
+/// The name under which the cloud has runs of the environment. One small request, and none where both names are the same.
+pub async fn with_runs(client: &Client, given: &str) -> Result<String> {
+    let normalized = normalized(given);
+    if normalized == given || !newest(client, given, 1).await?.is_empty() {
+        return Ok(given.to_owned());
+    }
+    Ok(normalized)
 }
 
 /// The error about an environment that does not exist, with the nearest names that the cloud has runs of.

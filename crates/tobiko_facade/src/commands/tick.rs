@@ -5,6 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result};
 use tobiko_client::Client;
 
+use super::environment;
 use crate::manifest::Manifest;
 use crate::sensor::decide::{News, Review, Tick, review};
 use crate::sensor::messages::{Answer, TickInput};
@@ -28,7 +29,9 @@ pub async fn tick(client: &Client, environment: &str, input: &TickInput) -> Resu
     }
 }
 
-async fn news(client: &Client, environment: &str, input: &TickInput, tick: &Tick<'_>) -> Result<News> {
+async fn news(client: &Client, given: &str, input: &TickInput, tick: &Tick<'_>) -> Result<News> {
+    let name = environment::with_runs(client, given).await?;
+    let environment = name.as_str();
     let dag = async || client.dag(environment).await.context("cannot get the environment's DAG");
     if !input.manifest.exists && dag().await?.is_none() {
         return Ok(News::default());
@@ -43,6 +46,6 @@ async fn news(client: &Client, environment: &str, input: &TickInput, tick: &Tick
     if input.manifest.exists && runs.runs.is_empty() && !is_due {
         return Ok(News { exists: true, fingerprint: None, runs, plans });
     }
-    let manifest = Manifest::new(environment, dag().await?.as_ref(), None);
+    let manifest = Manifest::new(given, dag().await?.as_ref(), None);
     Ok(News { exists: manifest.exists, fingerprint: Some(manifest.fingerprint), runs, plans })
 }

@@ -102,5 +102,9 @@ async fn a_reader_that_has_read_enough_is_no_error() {
     let mut command = tokio::process::Command::new("bash");
     command.args(["-c", script, env!("CARGO_BIN_EXE_tobiko-facade")]).env("TCLOUD_BASE_URL", &cloud.base_url);
     let output = command.output().await.unwrap();
-    assert_eq!((String::from_utf8_lossy(&output.stdout).trim(), output.stderr.as_slice()), ("0", &b""[..]), "{output:?}");
+    assert_eq!(
+        (String::from_utf8_lossy(&output.stdout).trim(), output.stderr.as_slice()),
+        ("0", &b""[..]),
+        "{output:?}"
+    );
 }
