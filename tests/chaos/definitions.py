@@ -9,7 +9,7 @@ from tobikodata.scheduler_facades.dagster._mirror import heartbeat
 from tobikodata.scheduler_facades.dagster._sensor import sensor
 
 # Constants of the package, so that ten minutes see what else takes hours.
-for module, name in ((sensor, "INTERVAL_S"), (heartbeat, "SIGN_EVERY_S"), (heartbeat, "SILENCE_LIMIT_S")):
+for module, name in ((sensor, "INTERVAL_S"), (heartbeat, "HEARTBEAT_INTERVAL_S"), (heartbeat, "SILENCE_LIMIT_S")):
     assert hasattr(module, name), f"{module.__name__}.{name} has another name now"
 sensor.INTERVAL_S = 3
 heartbeat.HEARTBEAT_INTERVAL_S = 3.0

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use crate::sensor::cursor::{ATTEMPTS, Cursor};
-use crate::sensor::decide::{NewRun, News, Review, review};
+use crate::sensor::decide::{News, Review, review};
 use crate::sensor::messages::{Answer, DagsterRun, Job, LoadedManifest, Reply, TickInput};
+use crate::sensor::new_runs::NewRun;
 use crate::sensor::new_runs::NewRuns;
 
 /// What happens between two ticks.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cursor::{ATTEMPTS, Cursor};
 use super::messages::{Answer, DagsterRun, Job, Level, LogLine, Reply, RunRequest, TickInput};
-use super::new_runs::NewRuns;
+use super::new_runs::{NewRun, NewRuns};
 use super::plans::PlanNews;
 
 const SYNC_KEY: &str = "__initial_sync__";
@@ -25,14 +25,6 @@ pub struct News {
     pub runs: NewRuns,
     /// `None`: not requested in this tick.
     pub plans: Option<PlanNews>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NewRun {
-    pub run_id: String,
-    pub ended: bool,
-    /// Its number, where the cloud numbers its runs.
-    pub seq: Option<u64>,
 }
 
 /// A tick half done: what the runs in Dagster come to is settled, and the cloud is needed for the rest.

@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use tobiko_client::{Client, Run, RunsQuery, Sort};
 
 use super::cursor::Cursor;
-use super::decide::NewRun;
 use crate::polling::runs::{newest, oldest_first};
 
 /// How many runs are mirrored at most; the rest is counted.
@@ -29,6 +28,14 @@ pub struct NewRuns {
     pub since_known: bool,
     /// Ids of the newest runs, where the cloud does not number them.
     pub window: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewRun {
+    pub run_id: String,
+    pub ended: bool,
+    /// Its number, where the cloud numbers its runs.
+    pub seq: Option<u64>,
 }
 
 /// Requests the runs. One small request when there are none.
