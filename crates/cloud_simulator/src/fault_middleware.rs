@@ -173,16 +173,20 @@ struct After {
     run_id: String,
     limit: usize,
     keeps_it: bool,
+    is_ascending: bool,
 }
 
 impl After {
-    /// The server's order is newest first.
     fn cut(self, answer: &mut Value) {
         let Value::Array(runs) = answer else { return };
         if self.keeps_it
             && let Some(at) = runs.iter().position(|run| run["run_id"] == self.run_id.as_str())
         {
-            runs.truncate(at + 1);
+            if self.is_ascending {
+                runs.drain(..at);
+            } else {
+                runs.truncate(at + 1);
+            }
         }
         runs.truncate(self.limit);
     }
@@ -190,13 +194,11 @@ impl After {
 
 /// Where a request goes: without a slash at the end of its path, and `since_run_id` meaning what the fault says.
 fn rewritten(uri: &Uri, since: Option<Since>) -> (Uri, Option<After>) {
-    let path = match uri.path().starts_with("/api/") {
-        true => uri.path().trim_end_matches('/'),
-        false => uri.path(),
-    };
+    let path = if uri.path().starts_with("/api/") { uri.path().trim_end_matches('/') } else { uri.path() };
     let mut query: Vec<(String, String)> = parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let field = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let run_id = field("since_run_id").unwrap_or_default();
+    let is_ascending = field("sort").as_deref() == Some("asc");
     let limit = field("limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
     let after = match since {
         None => None,
@@ -208,7 +210,7 @@ fn rewritten(uri: &Uri, since: Option<Since>) -> (Uri, Option<After>) {
         Some(since) => {
             query.retain(|(key, _)| !["since_run_id", "limit"].contains(&key.as_str()));
             query.push(("limit".to_owned(), ALL.to_owned()));
-            Some(After { run_id, limit, keeps_it: since == Since::Included })
+            Some(After { run_id, limit, keeps_it: since == Since::Included, is_ascending })
         }
     };
     let query = match since {

@@ -115,12 +115,15 @@ async fn redirects_lead_where_they_say() {
 async fn since_run_id_means_what_is_said() {
     let cloud = three_runs().await;
     let path = "/runs?environment=prod&since_run_id=r2&sort=desc";
+    let ascending = "/runs?environment=prod&since_run_id=r2&sort=asc";
     let check = async |since: Option<&str>, expected: &[&str]| {
         cloud.no_faults().await;
         if let Some(since) = since {
             cloud.fault(json!({"do": {"since_run_id": since}})).await;
         }
         assert_eq!(cloud.column(path, "run_id").await, expected, "{since:?}");
+        let oldest_first: Vec<&str> = expected.iter().rev().copied().collect();
+        assert_eq!(cloud.column(ascending, "run_id").await, oldest_first, "{since:?}");
     };
     check(None, &["r3"]).await;
     check(Some("included"), &["r3", "r2"]).await;
