@@ -283,7 +283,7 @@ def test_an_environment_that_does_not_exist_yet_says_so_and_its_models_come_with
 ) -> None:
     with caplog.at_level(logging.WARNING):
         definitions = load(environment="dev-alice")
-    assert "dev-alice: it does not exist in Tobiko Cloud (yet)" in caplog.text
+    assert "dev-alice: it does not exist (yet)" in caplog.text
     load_as_a_code_server(definitions)
     repository = definitions.get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs()}
@@ -292,7 +292,7 @@ def test_an_environment_that_does_not_exist_yet_says_so_and_its_models_come_with
 
     sensor = repository.get_sensor_def("tobiko_cloud_track_dev_alice")
     tick = sensor.evaluate_tick(dg.build_sensor_context(instance, repository_def=repository))
-    assert "dev-alice does not exist in Tobiko Cloud (yet)" in str(tick.skip_message)
+    assert "dev-alice does not exist in SQLMesh (yet)" in str(tick.skip_message)
     assert not tick.run_requests
     synced = run_job(definitions, instance, "tobiko_cloud_sync_dev_alice")
     assert synced.success

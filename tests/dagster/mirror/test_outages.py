@@ -66,8 +66,8 @@ def test_a_mirror_survives_an_outage_and_loses_nothing(
     cloud.fault(fault, from_s=0.5, to_s=3.5)
     result = mirror(run_id)
     check_complete(result, cloud.truth(run_id))
-    assert "asking again for up to" in result.log()
-    assert "the cloud answers again" in result.log()
+    assert "retrying for up to" in result.log()
+    assert "the cloud can be reached again" in result.log()
 
 
 def test_a_mirror_that_waits_too_long_gives_up_and_says_so(cloud: ScriptedCloud, mirror: Any, monkeypatch: Any) -> None:

@@ -415,7 +415,7 @@ def test_a_poll_without_end_is_given_up(definitions: Any, script: Any, instance:
 def test_an_environment_that_does_not_exist_yet(cloud: Cloud, load: Any, instance: Any) -> None:
     daemon = Daemon(load(), instance)
     assert daemon.tick() == []
-    assert "does not exist in Tobiko Cloud (yet)" in daemon.said
+    assert "does not exist in SQLMesh (yet)" in daemon.said
     cloud.environment(model("a"))
     daemon.defs = load()  # reloaded
     assert daemon.tick() == ["__initial_sync__"]

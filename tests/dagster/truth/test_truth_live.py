@@ -111,7 +111,7 @@ def test_an_evaluation_after_its_verdict_is_told_on_the_run(
         assert set(result.materializations()) == {"wh/s/a", "wh/s/b"}
         assert set(result.checks()) == {("wh/s/a", "not_null")}
         assert result.materializations("wh_s_a") == {}
-        assert "evaluated after its task had been told as ended" in result.log()
+        assert "evaluated after its task had been reported as ended" in result.log()
     else:
         assert set(result.materializations()) == {"wh/s/b"}
 

@@ -80,7 +80,7 @@ impl Manifest {
     fn build(environment: &str, dag: Option<&Dag>) -> Self {
         let mut warnings = Vec::new();
         if dag.is_none() {
-            warnings.push("it does not exist in Tobiko Cloud (yet): its models are declared when it does".to_owned());
+            warnings.push("it does not exist (yet): its models are declared when it does".to_owned());
         }
         let drafts = drafts(dag.map_or(&[], |dag| dag.nodes.as_slice()), &mut warnings);
         Self {
