@@ -88,8 +88,8 @@ def none_in_a_crash(run: RemoteRun) -> None:
 
 ROWS: list[tuple[Callable[[RemoteRun], None], str, str, bool, tuple[bool, str] | None, str]] = [
     # what happened, step, step under another executor, materialized, check (passed, severity), what is said
-    (well, "success", "success", True, (True, "WARN"), "View in Tobiko Cloud"),
-    (batches, "success", "success", True, (False, "WARN"), "View in Tobiko Cloud"),
+    (well, "success", "success", True, (True, "WARN"), "View in SQLMesh"),
+    (batches, "success", "success", True, (False, "WARN"), "View in SQLMesh"),
     (failed, "failure", "failure", False, (False, "ERROR"), "audit not_null failed"),
     (failed_silently, "failure", "failure", False, None, "without a message"),
     (success_with_a_message, "failure", "failure", False, None, "but the table is empty"),

@@ -166,10 +166,8 @@ fn materialized(materialization: &Materialization) -> Metadata {
     time(&mut metadata, "Materialization Timestamp", materialization.at);
     text(&mut metadata, "Execution Status", Some(&materialization.status));
     if materialization.batches > 1 {
-        metadata.insert(
-            "NodeSummaryBuilder",
-            PipesMetadataValue::from(i64::try_from(materialization.batches).unwrap_or(i64::MAX)),
-        );
+        metadata
+            .insert("Batches", PipesMetadataValue::from(i64::try_from(materialization.batches).unwrap_or(i64::MAX)));
     }
     metadata
 }
