@@ -122,7 +122,7 @@ def _check_steps(found: Found, model: Model, run: dg.DagsterRun, entries: list[A
     outcomes = {name: {reported.outcome for reported in model.possible(name)} for name in model.nodes}
     for step, (end, entry) in ends.items():
         possible = {end_of(outcome) for outcome in outcomes.get(nodes.get(step, ""), {"nothing_due"})}
-        is_remote = end != "failure" or "failed in Tobiko Cloud" in str(
+        is_remote = end != "failure" or "failed in SQLMesh" in str(
             entry.dagster_event.step_failure_data.user_failure_data or entry.dagster_event.step_failure_data.error
         )
         if is_remote and end not in possible:
