@@ -135,7 +135,8 @@ def test_a_pod_that_is_ended(
     with meanwhile(do):
         result = run_job(load_on(), instance)
     assert cause in why(result)
-    assert "was interrupted" in why(result)
+    # Its end may come before the executable has named the remote run.
+    assert "was interrupted" in why(result) or "no remote run was mirrored" in why(result)
 
 
 @pytest.mark.parametrize("harm", ["delete", "evict"])
