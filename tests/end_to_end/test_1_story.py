@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stack import CLIENT, GATED_MODEL, MIRROR, SYNC, Stack
 
 CUSTOM_JOBS = ("send_email_job", "notify_slack", "internal_customers_pipeline")
@@ -134,6 +136,14 @@ def test_no_secret_is_in_what_dagster_keeps(stack: Stack) -> None:
     secret = CLIENT["TCLOUD_CLIENT_SECRET"].encode()
     files = [path for path in stack.folder.rglob("*") if path.is_file()]
     assert len(files) > 20
-    assert not [str(path) for path in files if secret in path.read_bytes()]
+    assert not [str(path) for path in files if secret in _content(path)]
     query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { allTopLevelResourceDetails { name configuredValues { key value } } } } } }"
     assert CLIENT["TCLOUD_CLIENT_SECRET"] not in str(stack.graphql(query))
+
+
+def _content(path: Path) -> bytes:
+    """SQLite removes its write-ahead log when the last connection closes, maybe just now: all of it is in the database then."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

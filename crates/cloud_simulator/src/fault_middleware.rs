@@ -268,7 +268,7 @@ mod tests {
     fn a_list_may_hold_the_run_itself() {
         let cut = |keeps_it, limit| {
             let mut answer = json!([{"run_id": "c"}, {"run_id": "b"}, {"run_id": "a"}]);
-            After { run_id: "b".to_owned(), limit, keeps_it }.cut(&mut answer);
+            After { run_id: "b".to_owned(), limit, keeps_it, is_ascending: false }.cut(&mut answer);
             answer.as_array().map_or(0, Vec::len)
         };
         assert_eq!([cut(true, 100), cut(false, 100), cut(true, 1)], [2, 3, 1]);
