@@ -1,13 +1,12 @@
 //! `tobiko-facade poll`: the remote runs that are new since a given one. One small request when there are none.
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use serde::Serialize;
 use tobiko_client::{Client, Run, RunsQuery, Sort};
 
 use super::environment;
 use crate::manifest::Manifest;
-use crate::polling::runs::{newest, oldest_first};
+use crate::polling::runs::{newest, oldest_first, those_after};
 use crate::report::events::epoch;
 
 /// How many runs are reported at most; the rest is counted.
@@ -117,15 +116,6 @@ async fn after(client: &Client, environment: &str, since: &str) -> Result<Found>
     }
 }
 
-/// Those of `runs` (oldest first) that came after the run `since`, which may be among them, or started at `seen_at`.
-fn those_after(mut runs: Vec<Run>, since: &str, seen_at: Option<Timestamp>) -> Vec<Run> {
-    if let Some(at) = runs.iter().position(|run| run.run_id == since) {
-        return runs.split_off(at + 1);
-    }
-    runs.retain(|run| run.start_at.is_none() || run.start_at > seen_at);
-    runs
-}
-
 fn new_run(run: &Run) -> NewRun {
     NewRun {
         run_id: run.run_id.clone(),
@@ -135,28 +125,5 @@ fn new_run(run: &Run) -> NewRun {
         start_at: run.start_at.map(epoch),
         end_at: run.end_at.map(epoch),
         link: run.link.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(id: &str, second: i64) -> Run {
-        Run { run_id: id.to_owned(), start_at: Timestamp::from_second(second).ok(), ..Run::default() }
-    }
-
-    fn ids(runs: &[Run]) -> Vec<&str> {
-        runs.iter().map(|run| run.run_id.as_str()).collect()
-    }
-
-    #[test]
-    fn since_is_understood_however_the_server_reads_it() {
-        let included = vec![run("a", 1), run("b", 2), run("c", 3)];
-        assert_eq!(ids(&those_after(included, "b", None)), ["c"]);
-        let excluded = vec![run("c", 3), run("d", 4)];
-        assert_eq!(ids(&those_after(excluded, "b", run("b", 2).start_at)), ["c", "d"]);
-        let ignored = vec![run("a", 1), run("c", 3)];
-        assert_eq!(ids(&those_after(ignored, "b", run("b", 2).start_at)), ["c"]);
     }
 }

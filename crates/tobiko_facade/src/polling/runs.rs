@@ -1,6 +1,7 @@
 //! An environment's runs, in the order in which they started.
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use tobiko_client::{Client, Run, RunsQuery, Sort};
 
 /// The newest `limit` runs, oldest first.
@@ -25,10 +26,17 @@ pub fn oldest_first(mut runs: Vec<Run>) -> Vec<Run> {
     runs
 }
 
+/// Those of `runs` (oldest first) that came after the run `since`, which may be among them, or started at `seen_at`.
+pub fn those_after(mut runs: Vec<Run>, since: &str, seen_at: Option<Timestamp>) -> Vec<Run> {
+    if let Some(at) = runs.iter().position(|run| run.run_id == since) {
+        return runs.split_off(at + 1);
+    }
+    runs.retain(|run| run.start_at.is_none() || run.start_at > seen_at);
+    runs
+}
+
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     fn run(id: &str, second: i64) -> Run {
@@ -44,5 +52,15 @@ mod tests {
         assert_eq!(ids(&oldest_first(vec![run("c", 3), run("b", 2), run("a", 1)])), ["a", "b", "c"]);
         assert_eq!(ids(&oldest_first(vec![run("a", 1), run("b", 2)])), ["a", "b"]);
         assert_eq!(ids(&oldest_first(vec![run("b", 1), run("a", 1)])), ["a", "b"]);
+    }
+
+    #[test]
+    fn since_is_understood_however_the_server_reads_it() {
+        let included = vec![run("a", 1), run("b", 2), run("c", 3)];
+        assert_eq!(ids(&those_after(included, "b", None)), ["c"]);
+        let excluded = vec![run("c", 3), run("d", 4)];
+        assert_eq!(ids(&those_after(excluded, "b", run("b", 2).start_at)), ["c", "d"]);
+        let ignored = vec![run("a", 1), run("c", 3)];
+        assert_eq!(ids(&those_after(ignored, "b", run("b", 2).start_at)), ["c"]);
     }
 }

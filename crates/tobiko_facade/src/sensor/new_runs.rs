@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use tobiko_client::{Client, Run, RunsQuery, Sort};
 
 use super::cursor::Cursor;
-use crate::polling::runs::{newest, oldest_first};
+use crate::polling::runs::{newest, oldest_first, those_after};
 
 /// How many runs are mirrored at most; the rest is counted.
 const MOST: usize = 25;
@@ -106,12 +106,7 @@ async fn after(client: &Client, environment: &str, cursor: &Cursor, window: Vec<
     if runs.is_empty() {
         runs = window;
     }
-    if let Some(at) = runs.iter().position(|run| &run.run_id == last) {
-        runs.drain(..=at);
-    } else {
-        runs.retain(|run| run.start_at.is_none() || run.start_at > seen.start_at);
-    }
-    Ok(at_most(runs, ids))
+    Ok(at_most(those_after(runs, last, seen.start_at), ids))
 }
 
 /// The runs of the window that are new; `None`: it holds none that is known.
