@@ -28,7 +28,6 @@ class Written:
     key: Any
     what: str
     evaluation_id: str
-    at: float
     of: float | None
     result: str
     by: str
@@ -55,7 +54,7 @@ def accounts(instance: dg.DagsterInstance, state: dict[str, Any], plans: dict[st
     everything = {**models, **{plan_id: Model(dag, plan) for plan_id, plan in plans.items()}}
     newest = _newest(everything, {**expected, **of_plans})
     _check_truth(found, {**expected, **of_plans}, written)
-    _check_order(found, written)
+    _check_order(found, instance, written)
     _check_shown(found, instance, written)
     _check_complete(found, expected, newest, mirrors, written)
     _check_newest(found, newest, written)
@@ -79,16 +78,14 @@ def _written(entry: Any, by: str) -> list[Written]:
         reported = event.step_materialization_data.materialization
         evaluation_id = value(reported.metadata, "Tobiko Cloud Execution Id")
         of = value(reported.metadata, "Materialization Timestamp")
-        return [
-            Written(reported.asset_key, reported.asset_key.to_user_string(), evaluation_id, entry.timestamp, of, "", by)
-        ]
+        return [Written(reported.asset_key, reported.asset_key.to_user_string(), evaluation_id, of, "", by)]
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
         reported = event.event_specific_data
         evaluation_id = value(reported.metadata, "Tobiko Cloud Evaluation Id")
         of = value(reported.metadata, "Execution Timestamp")
         result = "passed" if reported.passed else reported.severity.value
         check = f"{reported.asset_key.to_user_string()}:{reported.check_name.rsplit('.', 1)[-1]}"
-        return [Written(reported.asset_check_key, check, evaluation_id, entry.timestamp, of, result, by)]
+        return [Written(reported.asset_check_key, check, evaluation_id, of, result, by)]
     return []
 
 
@@ -160,13 +157,22 @@ def _check_truth(found: Found, expected: dict[str, dict[tuple[str, str], str]], 
             found.faults.append(f"{one} is false: the truth is {result}")
 
 
-def _check_order(found: Found, written: list[Written]) -> None:
-    newest: dict[str, Written] = {}
-    for one in sorted(written, key=lambda one: one.at):
-        before = newest.get(one.what)
-        if before and before.of is not None and one.of is not None and one.of < before.of:
-            found.faults.append(f"{one} stands over the newer {before}")
-        newest[one.what] = one
+def _check_order(found: Found, instance: dg.DagsterInstance, written: list[Written]) -> None:
+    """In the order of writing, which is not that of the events' times: those are the evaluations'."""
+    for key in dict.fromkeys(one.key for one in written):
+        before: Written | None = None
+        for one in _in_order_of_writing(instance, key):
+            if before and before.of is not None and one.of is not None and one.of < before.of:
+                found.faults.append(f"{one} stands over the newer {before}")
+            before = one
+
+
+def _in_order_of_writing(instance: dg.DagsterInstance, key: Any) -> list[Written]:
+    if isinstance(key, dg.AssetKey):
+        records = instance.fetch_materializations(key, limit=1000, ascending=True).records
+        return [each for record in records for each in _written(record.event_log_entry, record.run_id)]
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
+    return [each for record in reversed(history) if record.event for each in _written(record.event, record.run_id)]
 
 
 def _check_shown(found: Found, instance: dg.DagsterInstance, written: list[Written]) -> None:

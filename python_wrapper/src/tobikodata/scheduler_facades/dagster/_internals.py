@@ -5,6 +5,11 @@ Tried on 1.9.1 (the oldest supported) and 1.13.27. No other file of this package
 
 from __future__ import annotations
 
+import inspect
+import logging
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 
 # Events that no public call puts on a run: check evaluations from an op (1.9.1 refuses them), and asset
@@ -49,8 +54,34 @@ from packaging.version import Version
 # Before 1.10.14 (1.10.0 still), an evaluation on a run stays invisible unless it was planned there first.
 CHECKS_NEED_PLANNED = Version(dg.__version__) < Version("1.10.14")
 
+# Since 1.10.14, an event may be reported with the time at which it happened; no public call takes one.
+EVENTS_HAVE_TIMES = "timestamp" in inspect.signature(dg.DagsterInstance.report_dagster_event).parameters
+if not EVENTS_HAVE_TIMES:
+    logging.getLogger(__name__).debug(
+        "Dagster %s takes no time for an event: each has that of its writing; the true one is in its metadata",
+        dg.__version__,
+    )
+
+
+def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[dg.AssetKey, float]:
+    """When these assets' materializations were wiped, in epoch seconds; without those that never were.
+
+    Dagster hides a wiped asset from every public call until it has a younger event. A storage that does not keep these
+    times beside its assets (Dagster+) answers nothing.
+    """
+    details_of: Any = getattr(instance.event_log_storage, "_get_assets_details", None)
+    if details_of is None or not keys:
+        return {}
+    return {
+        key: details.last_wipe_timestamp
+        for key, details in zip(keys, details_of(keys))
+        if details is not None and details.last_wipe_timestamp
+    }
+
+
 __all__ = [
     "CHECKS_NEED_PLANNED",
+    "EVENTS_HAVE_TIMES",
     "ActiveExecution",
     "AssetCheckEvaluation",
     "AssetCheckEvaluationPlanned",
@@ -69,4 +100,5 @@ __all__ = [
     "WorkerStatus",
     "dagster_event_sequence_for_step",
     "trigger_hooks",
+    "wiped_at",
 ]

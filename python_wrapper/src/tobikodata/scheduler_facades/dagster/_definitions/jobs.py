@@ -9,7 +9,7 @@ import dagster as dg
 
 from .._environment import ENVIRONMENT_TAG, MIRROR_COMPLETE, MIRROR_TAG, PLAN_ID_TAG, SYNC_OP, Environment
 from .._errors import TobikoFacadeError
-from .._events.events import filter_new, write_checks, yield_materializations
+from .._events.events import filter_new, write_from_op
 from .._events.latest import EventLog
 from .._events.messages import TaskResult
 from .._launch import executable
@@ -119,8 +119,7 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
                         f"{result.node} failed in {environment.manifest.cloud}: {result.reason or 'no message'}"
                     )
                 new = filter_new(result, log, include_existing=context.op_config["full"])
-                yield from yield_materializations(new, log)
-                write_checks(new, log, context)
+                yield from write_from_op(new, log, context)
                 written += len(new.materializations) + len(new.checks)
                 skipped += len(new.skip_reasons)
         reason = launched.incomplete_reason()

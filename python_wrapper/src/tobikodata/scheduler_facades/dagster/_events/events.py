@@ -2,10 +2,16 @@
 
 Two rules: an older result never replaces a newer one, it is only mentioned in the log; and what Dagster already has,
 or what an earlier attempt of the same run reported, is not written twice.
+
+Since Dagster 1.10.14, an event carries the time of the evaluation, however much later it is written. An older Dagster
+takes no time: there, events are of the time at which they are written.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -77,32 +83,39 @@ def filter_new(
     )
 
 
-def yield_materializations(new: NewEvents, log: EventLog) -> Iterator[dg.AssetMaterialization]:
-    """For an op to yield."""
+def write_from_op(new: NewEvents, log: EventLog, context: dg.OpExecutionContext) -> Iterator[dg.AssetMaterialization]:
+    """Writes all of it to the op's run and step. What it yields, the op must yield: where events take no times."""
+    step_context = context.get_step_execution_context()
     for materialization in new.materializations:
-        yield _asset_event(materialization)
-        log.wrote_asset(materialization)
-
-
-def write_checks(new: NewEvents, log: EventLog, context: dg.OpExecutionContext) -> None:
-    """Writes the check results to the op's run and step: 1.9.1 takes no check evaluation that an op yields."""
+        if _internals.EVENTS_HAVE_TIMES:
+            _write_materialization(materialization, log, step_context)
+        else:
+            yield _asset_event(materialization)
+            log.wrote_asset(materialization)
     for result in new.checks:
-        for _ in _write_check(result, log, context.get_step_execution_context()):
+        for _ in _write_check(result, log, step_context):  # 1.9.1 takes no check evaluation that an op yields
             pass
 
 
 def write_all(new: NewEvents, log: EventLog, job_context: _internals.PlanExecutionContext) -> Iterator[dg.DagsterEvent]:
     """Writes all of it to the run, from outside an op."""
     for materialization in new.materializations:
-        yield _write(
-            dg.DagsterEventType.ASSET_MATERIALIZATION,
-            _internals.StepMaterializationData(_asset_event(materialization)),
-            job_context,
-            f"Materialized {materialization.key.to_user_string()}.",
-        )
-        log.wrote_asset(materialization)
+        yield _write_materialization(materialization, log, job_context)
     for result in new.checks:
         yield from _write_check(result, log, job_context)
+
+
+def _write_materialization(materialization: Materialization, log: EventLog, where: Any) -> dg.DagsterEvent:
+    event = _write(
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        _internals.StepMaterializationData(_asset_event(materialization)),
+        where,
+        f"Materialized {materialization.key.to_user_string()}.",
+        # Dagster hides what happened before the asset was wiped: such a materialization is one of now.
+        _time_of(materialization, not_before=log.wiped_at(materialization.key)),
+    )
+    log.wrote_asset(materialization)
+    return event
 
 
 def _asset_event(materialization: Materialization) -> dg.AssetMaterialization:
@@ -132,14 +145,52 @@ def _write_check(result: CheckResult, log: EventLog, where: Any) -> Iterator[dg.
         evaluation,
         where,
         f"Check {_check_name(result)} {'passed' if result.passed else 'did not pass'}.",
+        _time_of(result),
     )
     log.wrote_check(result)
 
 
-def _write(kind: dg.DagsterEventType, data: Any, where: Any, message: str) -> dg.DagsterEvent:
+def _time_of(event: Materialization | CheckResult, not_before: float | None = None) -> float:
+    """The event's time in epoch seconds: the evaluation's, if that is known, is past, and is later than `not_before`.
+
+    Else it is the present: the cloud's clock may be ahead, and an asset of the future would be fresh for too long.
+    """
+    now = time.time()
+    at = event.timestamp
+    return at if at is not None and max(not_before or 0.0, 0.0) < at < now else now
+
+
+def _write(
+    kind: dg.DagsterEventType, data: Any, where: Any, message: str, timestamp: float | None = None
+) -> dg.DagsterEvent:
+    """Writes one event to a run, or to its step. `timestamp` is in epoch seconds; without one it happens now."""
+    if timestamp is not None and _internals.EVENTS_HAVE_TIMES:
+        event = _event(kind, data, where, message)
+        where.instance.report_dagster_event(event, where.run_id, log_level=logging.DEBUG, timestamp=timestamp)
+        return event
     if isinstance(where, _internals.StepExecutionContext):
         return dg.DagsterEvent.from_step(kind, where, event_specific_data=data, message=message)
     return dg.DagsterEvent.from_job(kind, where, event_specific_data=data, message=message)
+
+
+def _event(kind: dg.DagsterEventType, data: Any, where: Any, message: str) -> dg.DagsterEvent:
+    """As `DagsterEvent.from_step` and `from_job` make it; they also write it, as an event of now."""
+    common: dict[str, Any] = {
+        "event_type_value": kind.value,
+        "job_name": where.job_name,
+        "event_specific_data": data,
+        "message": message,
+        "pid": os.getpid(),
+    }
+    if not isinstance(where, _internals.StepExecutionContext):
+        return dg.DagsterEvent(**common)
+    return dg.DagsterEvent(
+        **common,
+        step_handle=where.step.handle,
+        node_handle=where.step.node_handle,
+        step_kind_value=where.step.kind.value,
+        logging_tags=where.event_tags,
+    )
 
 
 def _check_name(result: CheckResult) -> str:

@@ -50,6 +50,7 @@ class EventLog:
         self._assets: dict[dg.AssetKey, LatestEvent | None] = {}
         self._checks: dict[dg.AssetCheckKey, LatestEvent | None] = {}
         self._planned: set[dg.AssetCheckKey] = set()
+        self._wiped_at: dict[dg.AssetKey, float] = {}
         self._read_at: dict[Any, float] = {}
         # Keys that will be refreshed soon, in that order.
         self._prefetched: dict[Any, None] = {}
@@ -81,6 +82,10 @@ class EventLog:
     def check(self, key: dg.AssetCheckKey) -> LatestEvent | None:
         return self._checks.get(key)
 
+    def wiped_at(self, key: dg.AssetKey) -> float | None:
+        """When the asset's materializations were wiped, in epoch seconds."""
+        return self._wiped_at.get(key)
+
     def is_planned(self, key: dg.AssetCheckKey) -> bool:
         """Whether this run has already planned the check: to plan it twice is an error in Dagster."""
         return key in self._planned
@@ -104,11 +109,20 @@ class EventLog:
         now = time.monotonic()
         self._assets.update(dict.fromkeys(keys))
         self._read_at.update(dict.fromkeys(keys, now))
+        unknown = dict.fromkeys(keys)
         for record in self._instance.get_asset_records(keys):
+            key, details = record.asset_entry.asset_key, record.asset_entry.asset_details
+            unknown.pop(key, None)
+            wiped_at = details.last_wipe_timestamp if details else None
+            if wiped_at:
+                self._wiped_at[key] = wiped_at
             latest = record.asset_entry.last_materialization_record
+            # A wiped asset that is announced on a run shows up with the materialization from before.
+            if latest is not None and wiped_at and latest.timestamp <= wiped_at:
+                continue
             if latest is not None and latest.asset_materialization is not None:
                 metadata = latest.asset_materialization.metadata
-                self._assets[record.asset_entry.asset_key] = LatestEvent(
+                self._assets[key] = LatestEvent(
                     text_of(metadata, EVALUATION_ID_OF_ASSET),
                     number_of(metadata, TIMESTAMP_OF_ASSET),
                     latest.run_id,
@@ -116,6 +130,8 @@ class EventLog:
                         storage_id=latest.storage_id, run_id=latest.run_id, timestamp=latest.timestamp
                     ),
                 )
+        if _internals.EVENTS_HAVE_TIMES:
+            self._wiped_at.update(_internals.wiped_at(self._instance, list(unknown)))
 
     def _read_checks(self, keys: list[dg.AssetCheckKey]) -> None:
         if not keys:

@@ -13,7 +13,7 @@ import dagster as dg
 
 from .._environment import Environment
 from .._errors import MirrorBroken
-from .._events.events import filter_new, write_checks, yield_materializations
+from .._events.events import filter_new, write_from_op
 from .._events.latest import EventLog, reported_by_earlier_attempts
 from .._events.messages import RemoteRun, TaskResult
 from .._launch import executable
@@ -77,8 +77,7 @@ def _report(
         context.log.info("; ".join(new.skip_reasons))
     for warning in result.warnings:
         context.log.warning(warning)
-    yield from yield_materializations(new, verdict.log)
-    write_checks(new, verdict.log, context)
+    yield from write_from_op(new, verdict.log, context)
     if result.outcome == "failure":
         raise dg.Failure(
             f"{result.node} failed in {cloud}: {result.reason or 'no message'}",
