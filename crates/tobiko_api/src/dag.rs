@@ -48,6 +48,9 @@ pub struct DagNode {
     pub node_type: NodeType,
     #[serde(deserialize_with = "lenient::some_text")]
     pub link: Option<String>,
+    /// When the model is due. Not in Tobiko Cloud's answers; a local cloud may say it.
+    #[serde(deserialize_with = "lenient::some_text", skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
 }
 
 impl DagNode {

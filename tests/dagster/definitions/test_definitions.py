@@ -49,7 +49,7 @@ def test_assets_are_external_with_all_that_is_known(definitions: Any) -> None:
     assert not node.is_executable
     assert node.parent_keys == {dg.AssetKey(["wh", "s", "raw"])}
     assert node.description.startswith("the model orders")
-    assert node.kinds == {"sql"}
+    assert node.kinds == {"sqlmesh", "sql"}
     assert node.tags[ENVIRONMENT_TAG] == "prod"
     assert {key.name for key in node.check_keys} == {"not_null", "unique"}
     assert len(repository.asset_graph.get_all_asset_keys()) == 3

@@ -29,6 +29,7 @@ fn dag_node(node: Node, environment: &str, links: &Links) -> DagNode {
         parent_names: node.parent_names,
         audit_names: node.audit_names,
         node_type: node.node_type.into(),
+        cron: None,
     }
 }
 

@@ -7,6 +7,8 @@ mod draft;
 pub mod find;
 pub mod names;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use tobiko_api::{Dag, DagNode, SourceType, truncate_middle};
 
@@ -39,7 +41,6 @@ pub struct Node {
     /// As the cloud names it.
     pub name: String,
     /// As the user names it: what is printed for people.
-    #[serde(skip)]
     pub model_name: String,
     pub r#type: &'static str,
     /// The asset's key; a standalone audit has none.
@@ -52,6 +53,12 @@ pub struct Node {
     pub kind: Option<&'static str>,
     pub description: String,
     pub link: Option<String>,
+    /// In alphabetical order, each once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// When the model is due, where the cloud says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
     /// The model's own audits, then the standalone ones that cover it.
     pub checks: Vec<Check>,
 }
@@ -144,6 +151,8 @@ fn node(draft: &Draft, all: &[Draft]) -> Node {
         kind: kind(&draft.dag_node.source_type),
         description: description(draft.dag_node),
         link: draft.dag_node.link.clone(),
+        tags: draft.dag_node.tags.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        cron: draft.dag_node.cron.clone(),
         checks: draft.checks.clone(),
     }
 }
@@ -247,6 +256,21 @@ mod tests {
         assert_eq!(manifest.nodes[0].deps, [["cloud", "wh", "a"]]);
         let ops: Vec<&str> = manifest.nodes.iter().map(|n| n.op.as_str()).collect();
         assert_eq!(ops, ["cloud_b", "cloud_check", "cloud_wh_a"]);
+    }
+
+    #[test]
+    fn what_the_cloud_says_of_a_model_is_handed_on() {
+        let mut tagged = node("\"wh\".\"s\".\"a\"");
+        tagged.model_name = "s.a".into();
+        tagged.tags = vec!["pii".into(), "daily".into(), "pii".into()];
+        tagged.cron = Some("@daily".into());
+        let dag = Dag { nodes: vec![tagged, node("b")], ..Dag::default() };
+        let json = serde_json::to_value(Manifest::new("prod", Some(&dag), None)).unwrap();
+        let found = |at: usize, field: &str| json["nodes"][at].get(field).cloned();
+        assert_eq!(found(0, "model_name"), Some("s.a".into()));
+        assert_eq!(found(0, "tags"), Some(serde_json::json!(["daily", "pii"])));
+        assert_eq!(found(0, "cron"), Some("@daily".into()));
+        assert_eq!((found(1, "tags"), found(1, "cron")), (None, None));
     }
 
     #[test]

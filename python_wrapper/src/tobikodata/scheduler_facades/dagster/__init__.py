@@ -24,12 +24,17 @@ from ._environment import ENVIRONMENT_TAG  # noqa: E402  # needs Dagster
 from ._facade import SQLMeshEnterpriseDagster  # noqa: E402
 from ._kubernetes.launcher import KubernetesLauncher  # noqa: E402
 from ._launch.subprocess import SubprocessLauncher  # noqa: E402
+from ._models import SQLMeshAudit, SQLMeshModel  # noqa: E402
 from ._resource import TobikoCloudResource  # noqa: E402
+from ._translator import DagsterSQLMeshTranslator  # noqa: E402
 
 __all__ = [
     "ENVIRONMENT_TAG",
+    "DagsterSQLMeshTranslator",
     "KubernetesLauncher",
+    "SQLMeshAudit",
     "SQLMeshEnterpriseDagster",
+    "SQLMeshModel",
     "SubprocessLauncher",
     "TobikoCloudResource",
 ]

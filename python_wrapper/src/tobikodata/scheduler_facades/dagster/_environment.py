@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ._launch.connection import Connection
-from ._launch.launcher import Launcher
+from ._launch.launcher import Launched, Launcher
 from ._launch.subprocess import SubprocessLauncher
 from ._manifest import Manifest
+from ._names import EventNames
 
 ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"
@@ -35,7 +37,10 @@ class GraphQL:
 
 @dataclass(frozen=True)
 class Environment:
-    """`name` is what the cloud is asked for, as the user gave it; names in Dagster are built from `identifier`."""
+    """`name` is what the cloud is asked for, as the user gave it; names in Dagster are built from `identifier`.
+
+    The manifest holds what the user did not leave out; its fingerprint is that of the whole environment.
+    """
 
     connection: Connection
     name: str
@@ -43,15 +48,29 @@ class Environment:
     manifest: Manifest
     graphql: GraphQL
     launcher: Launcher = field(default_factory=SubprocessLauncher)
+    # From the names that the executable reports to those that are declared.
+    names: EventNames = field(default_factory=EventNames)
+    # The user's name for the project, in the names of jobs and sensor.
+    project: str | None = None
 
     @property
     def identifier(self) -> str:
-        return re.sub(r"[^A-Za-z0-9_]", "_", self.name)
+        environment = re.sub(r"[^A-Za-z0-9_]", "_", self.name)
+        return f"{self.project}_{environment}" if self.project else environment
 
     @property
     def tag(self) -> str:
-        """Dagster takes letters, digits, `_`, `-` and `.` in a tag of an asset, 63 at most."""
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", self.name)[:63]
+        return environment_tag(self.name)
+
+    def launch(self, arguments: Sequence[str], context: Any, **more: Any) -> AbstractContextManager[Launched]:
+        """Runs `tobiko-facade sync` or `mirror` where the launcher does, and reports with Dagster's names.
+
+        Args:
+            arguments: The executable's command line.
+            context: That of an op, or of a whole run: where its log lines go.
+            more: What else `Launcher.launch` takes.
+        """
+        return _with_names(self.launcher.launch(self.connection, arguments, context, **more), self.names)
 
     @property
     def sync_job(self) -> str:
@@ -64,3 +83,15 @@ class Environment:
     @property
     def sensor(self) -> str:
         return f"tobiko_cloud_track_{self.identifier}"
+
+
+def environment_tag(name: str) -> str:
+    """Dagster takes letters, digits, `_`, `-` and `.` in a tag of an asset, 63 at most."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:63]
+
+
+@contextmanager
+def _with_names(launch: AbstractContextManager[Launched], names: EventNames) -> Iterator[Launched]:
+    with launch as launched:
+        launched.names = names
+        yield launched

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -12,6 +12,8 @@ from ._environment import GraphQL
 from ._launch.connection import Connection, plain
 from ._launch.launcher import Launcher
 from ._launch.subprocess import SubprocessLauncher
+from ._options import Options
+from ._translator import DagsterSQLMeshTranslator
 
 
 class SQLMeshEnterpriseDagster:
@@ -61,6 +63,14 @@ class SQLMeshEnterpriseDagster:
         environment: str = "prod",
         asset_prefix: str | None = None,
         enable_sensor_by_default: bool = True,
+        *,
+        translator: DagsterSQLMeshTranslator | None = None,
+        group_by: Literal["schema"] | None = None,
+        external_models: Literal["declare", "dependencies"] = "declare",
+        external_asset_keys: Mapping[str, str | dg.AssetKey | Sequence[str]] | None = None,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        name: str | None = None,
     ) -> dg.Definitions:
         """Assets, checks, the sync and mirror jobs and the sensor of one SQLMesh environment.
 
@@ -68,13 +78,34 @@ class SQLMeshEnterpriseDagster:
             environment: The SQLMesh environment.
             asset_prefix: First part of every asset key. Needed where two environments share a code location.
             enable_sensor_by_default: Whether the sensor runs without being switched on.
+            translator: Says what models and audits are in Dagster: keys, groups, owners, tags and so on.
+            group_by: "schema" puts each model without a group of its own into that of its schema.
+            external_models: "declare" makes external models assets, too; with "dependencies" they are only upstream
+                of others, for assets of one's own or of another code location.
+            external_asset_keys: Keys of one's own assets by the names of the tables that they load, as in
+                `{"raw.orders": "dlt/orders"}`: models that read such a table depend on the asset. Never prefixed.
+            include: Which models are declared: names with wildcards (`shop.*`), `tag:daily`, and `+shop.orders+` for
+                what is upstream and downstream, too. Default: all.
+            exclude: Which of them are not, in the same way. Nothing is reported of them.
+            name: A name for the project, in the names of jobs, sensor and resource. Needed where two projects with
+                an environment of the same name share a code location.
 
         Returns:
             Definitions to use as they are, or to combine with `dagster.Definitions.merge`.
 
         Raises:
-            TobikoFacadeError: The environment cannot be loaded, and no earlier manifest may serve instead.
+            TobikoFacadeError: The environment cannot be loaded, and no earlier manifest may serve instead; an argument
+                has a value that it cannot have; or the translator raised, or gave two models one key.
         """
+        options = Options.checked(
+            translator,
+            plain(group_by),
+            external_models,
+            external_asset_keys,
+            include,
+            exclude,
+            plain(name),
+        )
         wanted = DefinitionsOf(
             self._connection,
             self._graphql,
@@ -82,6 +113,7 @@ class SQLMeshEnterpriseDagster:
             environment=plain(environment) or "prod",
             asset_prefix=plain(asset_prefix),
             sensor_on=enable_sensor_by_default,
+            options=options,
         )
         return wanted.load()
 

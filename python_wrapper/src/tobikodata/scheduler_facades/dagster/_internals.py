@@ -79,6 +79,15 @@ def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[
     }
 
 
+def replace_attributes(spec: dg.AssetSpec, **changes: Any) -> dg.AssetSpec:
+    """The spec with other attributes: a public method of it, except in the oldest versions."""
+    if hasattr(spec, "replace_attributes"):
+        return spec.replace_attributes(**changes)
+    from dagster._core.definitions import asset_spec as module  # type: ignore[attr-defined]  # 1.9.1
+
+    return module.replace_attributes(spec, **changes)  # type: ignore[no-any-return]
+
+
 __all__ = [
     "CHECKS_NEED_PLANNED",
     "EVENTS_HAVE_TIMES",
@@ -99,6 +108,7 @@ __all__ = [
     "StepMaterializationData",
     "WorkerStatus",
     "dagster_event_sequence_for_step",
+    "replace_attributes",
     "trigger_hooks",
     "wiped_at",
 ]

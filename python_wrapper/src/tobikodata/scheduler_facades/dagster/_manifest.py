@@ -41,6 +41,11 @@ class Node:
     description: str | None
     link: str | None
     checks: tuple[Check, ...]
+    # As the user names it. Manifests that were kept by an older release lack it, and what follows.
+    model_name: str = ""
+    tags: tuple[str, ...] = ()
+    # When the model is due, where the cloud says so.
+    cron: str | None = None
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Node:
@@ -56,6 +61,9 @@ class Node:
             description=data.get("description"),
             link=data.get("link"),
             checks=tuple(Check(check["name"], check["audit"], check.get("node")) for check in data.get("checks") or ()),
+            model_name=data.get("model_name") or data["name"],
+            tags=tuple(data.get("tags") or ()),
+            cron=data.get("cron"),
         )
 
 

@@ -6,7 +6,7 @@ has none, or is unreachable, the last result in Dagster is reported again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -15,20 +15,16 @@ from .._errors import TobikoFacadeError
 from .._events.latest import last_evaluation
 from .._events.messages import CheckResult, TaskResult
 from .._launch import executable
+from .specs import DeclaredCheck
 
 
-def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
+def checks_of(environment: Environment, declared: Sequence[DeclaredCheck]) -> list[dg.AssetChecksDefinition]:
     """At most one definition, with all checks of the environment; none if it has no audits."""
     # Nothing here is called `check`: Dagster 1.11 would take it for its own module of that name.
-    specs = [
-        dg.AssetCheckSpec(name=declared.name, asset=dg.AssetKey(list(node.key)), blocking=False)
-        for node in environment.manifest.nodes
-        if node.key
-        for declared in node.checks
-    ]
+    specs = [one.spec for one in declared]
     if not specs:
         return []
-    node_of = _nodes_by_check(environment)
+    node_of = {one.spec.key: one.node for one in declared}
     # `multi_asset_check` derives the names of inputs and outputs from the keys: it rejects unusual ones, and loses one
     # of two that become the same. Numbers avoid both.
     inputs = {f"asset_{at}": key for at, key in enumerate(dict.fromkeys(spec.asset_key for spec in specs))}
@@ -73,19 +69,6 @@ def checks_of(environment: Environment) -> list[dg.AssetChecksDefinition]:
     ]
 
 
-def _nodes_by_check(environment: Environment) -> dict[dg.AssetCheckKey, str]:
-    """The node whose evaluations carry the result of a check: the model, or the standalone audit that covers it."""
-    audits = {node.name for node in environment.manifest.nodes if node.type == "audit"}
-    return {
-        dg.AssetCheckKey(dg.AssetKey(list(node.key)), declared.name): (
-            declared.node or (declared.audit if declared.audit in audits else node.name)
-        )
-        for node in environment.manifest.nodes
-        if node.key
-        for declared in node.checks
-    }
-
-
 def _fetch(
     context: dg.OpExecutionContext, environment: Environment, nodes: list[str]
 ) -> dict[dg.AssetCheckKey, CheckResult]:
@@ -95,7 +78,7 @@ def _fetch(
         *(f"--node={node}" for node in nodes),
     ]
     newest: dict[dg.AssetCheckKey, CheckResult] = {}
-    with environment.launcher.launch(environment.connection, arguments, context) as launched:
+    with environment.launch(arguments, context) as launched:
         for event in (event for events in launched.batches() for event in events):
             if isinstance(event, TaskResult):
                 newest.update((result.key, result) for result in event.checks)

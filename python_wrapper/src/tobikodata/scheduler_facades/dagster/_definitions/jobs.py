@@ -107,7 +107,7 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
         *executable.where(environment.name, environment.asset_prefix),
         *([f"--plan={plan_id}"] if plan_id else []),
     ]
-    with environment.launcher.launch(environment.connection, arguments, context) as launched:
+    with environment.launch(arguments, context) as launched:
         for events in launched.batches():
             results = [event for event in events if isinstance(event, TaskResult)]
             log.prefetch(results)

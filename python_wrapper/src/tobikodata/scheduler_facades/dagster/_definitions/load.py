@@ -9,22 +9,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 
-from .._environment import ENVIRONMENT_TAG, Environment, GraphQL
+from .._environment import Environment, GraphQL
 from .._errors import TobikoFacadeError
 from .._internals import StateBackedDefinitionsLoader
 from .._launch import executable
 from .._launch.connection import Connection
 from .._launch.launcher import Launcher
-from .._manifest import Manifest, Node
-from .._resource import SHARED
+from .._manifest import Manifest
+from .._options import Options
+from .._resource import RESOURCE_KEY, SHARED, TobikoCloudResource
 from .._sensor.sensor import track_sensor
 from .checks import checks_of
 from .jobs import mirror_job, sync_job
 from .merge import SharedKey
+from .specs import Declared, declared
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
     environment: str
     asset_prefix: str | None
     sensor_on: bool
+    options: Options = field(default_factory=Options)
 
     def load(self) -> dg.Definitions:
         with warnings.catch_warnings():
@@ -48,7 +51,8 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
 
     @property
     def defs_key(self) -> str:
-        which = "\n".join((self.connection.base_url, self.environment, self.asset_prefix or ""))
+        named = (self.options.name,) if self.options.name else ()
+        which = "\n".join((self.connection.base_url, self.environment, self.asset_prefix or "", *named))
         return f"tobiko_cloud/{hashlib.sha256(which.encode()).hexdigest()[:24]}"
 
     def fetch_state(self) -> str:
@@ -70,36 +74,34 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
         return text
 
     def defs_from_state(self, state: str) -> dg.Definitions:
+        what = declared(Manifest.from_json(state), self.asset_prefix, self.options)
         environment = Environment(
             connection=self.connection,
             name=self.environment,
             asset_prefix=self.asset_prefix,
-            manifest=Manifest.from_json(state),
+            manifest=what.manifest,
             graphql=self.graphql,
             launcher=self.launcher,
+            names=what.names,
+            project=self.options.name,
         )
         for warning in environment.manifest.warnings:
             logger.warning("environment %s: %s", self.environment, warning)
-        return declare(environment, self.sensor_on)
+        return declare(environment, what, self.sensor_on)
 
 
-def declare(environment: Environment, sensor_on: bool) -> dg.Definitions:
+def declare(environment: Environment, what: Declared, sensor_on: bool) -> dg.Definitions:
     sync, mirror = sync_job(environment), mirror_job(environment)
     return dg.Definitions(
-        assets=[_asset(environment, node, node.key) for node in environment.manifest.nodes if node.key],
-        asset_checks=checks_of(environment),
+        # External assets: Dagster shows them and cannot materialize them.
+        assets=list(what.assets),
+        asset_checks=checks_of(environment, what.checks),
         jobs=[sync, mirror],
         sensors=[track_sensor(environment, sync, mirror, sensor_on)],
-        resources={SharedKey.of(environment): SHARED},
+        resources={SharedKey.of(environment, what.assets): SHARED, **_named_resource(environment)},
     )
 
 
-def _asset(environment: Environment, node: Node, key: tuple[str, ...]) -> dg.AssetSpec:
-    """An external asset: Dagster shows it and cannot materialize it."""
-    return dg.AssetSpec(
-        key=dg.AssetKey(list(key)),
-        deps=[dg.AssetKey(list(dep)) for dep in dict.fromkeys(node.deps)],
-        description=node.description,
-        kinds={node.kind} if node.kind else None,
-        tags={ENVIRONMENT_TAG: environment.tag},
-    )
+def _named_resource(environment: Environment) -> dict[str, TobikoCloudResource]:
+    """Beside the shared one, by which environments are compared when they are merged."""
+    return {f"{RESOURCE_KEY}_{environment.project}": SHARED} if environment.project else {}

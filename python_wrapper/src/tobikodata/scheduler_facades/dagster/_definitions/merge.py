@@ -7,6 +7,8 @@ what is declared with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import dagster as dg
 
 from .._environment import Environment
@@ -17,34 +19,37 @@ class SharedKey(str):
     """The text `tobiko_cloud`; to compare it with that of an environment with the same names is an error."""
 
     environment: Environment
+    asset_keys: frozenset[dg.AssetKey]
 
     @classmethod
-    def of(cls, environment: Environment) -> SharedKey:
+    def of(cls, environment: Environment, assets: Iterable[dg.AssetSpec]) -> SharedKey:
         key = cls(RESOURCE_KEY)
         key.environment = environment
+        key.asset_keys = frozenset(spec.key for spec in assets)
         return key
 
     __hash__ = str.__hash__
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, SharedKey) and other is not self:
-            _check(self.environment, other.environment)
+            _check(self, other)
         return str.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
 
-def _check(one: Environment, other: Environment) -> None:
+def _check(first: SharedKey, second: SharedKey) -> None:
+    one, other = first.environment, second.environment
     if one.identifier == other.identifier:
         raise dg.DagsterInvalidDefinitionError(
             f"environments {one.name!r} of {one.connection.base_url} and {other.name!r} of "
-            f"{other.connection.base_url} would both have a job {one.mirror_job}: give each a code location "
-            "of its own"
+            f"{other.connection.base_url} would both have a job {one.mirror_job}: give one of them a name, "
+            'create_definitions(..., name="..."), or each a code location of its own'
         )
-    shared = one.manifest.asset_keys & other.manifest.asset_keys
+    shared = first.asset_keys & second.asset_keys
     if shared:
-        example = "/".join(min(shared))
+        example = min(key.to_user_string() for key in shared)
         raise dg.DagsterInvalidDefinitionError(
             f"environments {one.name!r} and {other.name!r} share {len(shared)} asset keys, for example "
             f"{example}: nest those of one below a prefix, create_definitions(..., asset_prefix=...)"

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from .._events.messages import Event, LogLine, PipesMessage, RunFinished, Unreadable
 from .._events.reader import EventQueue
+from .._names import EventNames
 from . import executable
 from .connection import Connection
 
@@ -25,6 +26,8 @@ class Launched(ABC):
         self._queue = queue
         self._log = log
         self.finished: RunFinished | None = None
+        # Applied to all that is reported.
+        self.names = EventNames()
 
     def batches(self, wait_s: float = 0.1) -> Iterator[list[Event]]:
         """Yields what the executable reports until it has ended.
@@ -73,7 +76,7 @@ class Launched(ABC):
             else:
                 if isinstance(event, RunFinished):
                     self.finished = event
-                reported.append(event)
+                reported.extend(self.names.translate(event))
         return reported
 
 

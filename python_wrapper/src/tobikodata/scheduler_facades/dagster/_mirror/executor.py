@@ -76,8 +76,7 @@ def _follow(
     with ExitStack() as stack:
         stdout, stderr = yield from _compute_log(job_context, mirror.steps, stack)
         launched = stack.enter_context(
-            environment.launcher.launch(
-                environment.connection,
+            environment.launch(
                 arguments,
                 job_context,
                 nodes=list(environment.manifest.op_of),

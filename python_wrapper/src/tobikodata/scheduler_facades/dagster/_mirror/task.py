@@ -105,7 +105,7 @@ def _fetch(context: dg.OpExecutionContext, environment: Environment, node: str) 
         f"--node={node}",
     ]
     result: TaskResult | None = None
-    with environment.launcher.launch(environment.connection, arguments, context) as launched:
+    with environment.launch(arguments, context) as launched:
         for event in (event for events in launched.batches() for event in events):
             if isinstance(event, RemoteRun):
                 note_remote_run(context.instance, context.run, event.run_id)
