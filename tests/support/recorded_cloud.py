@@ -109,9 +109,11 @@ class RemoteRun:
     def started(self, node: str, batch: int = 1) -> str:
         return self._batch("evaluation_started", node, batch)
 
-    def audited(self, node: str, audit: str, passed: bool = True, blocking: bool = False, batch: int = 1) -> None:
-        self._send(
-            "audit",
+    def audited(
+        self, node: str, audit: str, passed: bool = True, blocking: bool = False, batch: int = 1, **more: Any
+    ) -> None:
+        """`more`: what the newest recorder adds, such as `duration_seconds`, or says otherwise."""
+        fields = dict(
             evaluation_id=self.evaluation_id(node, batch),
             name=audit,
             args=None,
@@ -123,14 +125,18 @@ class RemoteRun:
             interval_end=iso(self._at),
             log=None,
         )
+        self._send("audit", **{**fields, **more})
 
-    def ended(self, node: str, status: str = "success", message: str | None = None, batch: int = 1) -> None:
+    def ended(
+        self, node: str, status: str = "success", message: str | None = None, batch: int = 1, **more: Any
+    ) -> None:
         self._send(
             "evaluation_ended",
             evaluation_id=self.evaluation_id(node, batch),
             status=status,
             error_message=message,
             log="a log",
+            **more,
         )
 
     def evaluated(self, node: str, *audits: str, status: str = "success", message: str | None = None) -> None:

@@ -44,6 +44,10 @@ pub struct DagNode {
     pub parent_names: Vec<String>,
     #[serde(deserialize_with = "lenient::texts")]
     pub audit_names: Vec<String>,
+    /// The audits with their details, in the order in which the user wrote them; one may be there several times, with other
+    /// arguments. Of a standalone audit, itself. Tobiko Cloud does not say.
+    #[serde(deserialize_with = "lenient::nested", skip_serializing_if = "Vec::is_empty")]
+    pub audits: Vec<DagAudit>,
     #[serde(rename = "type")]
     pub node_type: NodeType,
     #[serde(deserialize_with = "lenient::some_text")]
@@ -51,6 +55,23 @@ pub struct DagNode {
     /// When the model is due. Not in Tobiko Cloud's answers; a local cloud may say it.
     #[serde(deserialize_with = "lenient::some_text", skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
+}
+
+/// An audit as a model uses it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DagAudit {
+    /// One of the node's `audit_names`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub name: String,
+    /// As a person reads them, in the words of [`AuditEvaluation::args`](crate::AuditEvaluation::args).
+    #[serde(deserialize_with = "lenient::some_text", skip_serializing_if = "Option::is_none")]
+    pub args: Option<String>,
+    #[serde(deserialize_with = "lenient::some_flag", skip_serializing_if = "Option::is_none")]
+    pub blocking: Option<bool>,
+    /// As it is written, with its macros.
+    #[serde(deserialize_with = "lenient::some_text", skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
 }
 
 impl DagNode {
@@ -62,6 +83,13 @@ impl DagNode {
 
 impl Record for DagNode {
     const KIND: &'static str = "a node";
+    fn is_named(&self) -> bool {
+        !self.name.is_empty()
+    }
+}
+
+impl Record for DagAudit {
+    const KIND: &'static str = "an audit";
     fn is_named(&self) -> bool {
         !self.name.is_empty()
     }

@@ -105,6 +105,19 @@ pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D
     Ok(any_text(deserializer)?.eq_ignore_ascii_case("true"))
 }
 
+/// Field: true, false, or none when it is neither.
+pub(crate) fn some_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    let text = any_text(deserializer)?;
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    Ok(if is("true") { Some(true) } else { is("false").then_some(false) })
+}
+
+/// Field: a duration in seconds, or none.
+pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let seconds: Option<f64> = any_text(deserializer)?.trim().parse().ok();
+    Ok(seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0))
+}
+
 /// Field: a point in time, or none.
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = any_text(deserializer)?;

@@ -18,7 +18,7 @@ mod secret;
 mod truncate;
 pub mod warn;
 
-pub use dag::{Dag, DagNode};
+pub use dag::{Dag, DagAudit, DagNode};
 pub use enums::{NodeType, SourceType, Status};
 pub use info::{Info, Project};
 pub use plan::Plan;

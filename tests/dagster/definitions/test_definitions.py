@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,23 @@ def test_an_old_dagster_is_refused(installed: str, too_old: bool, monkeypatch: A
             _version.require_dagster()
     else:
         _version.require_dagster()
+
+
+def test_the_package_is_among_the_library_versions_of_a_code_location(tmp_path: Path, monkeypatch: Any) -> None:
+    from tobikodata.scheduler_facades.dagster import _version
+    from tobikodata.scheduler_facades.dagster._internals import DagsterLibraryRegistry
+
+    monkeypatch.setattr(DagsterLibraryRegistry, "_libraries", {"dagster": dg.__version__})
+    monkeypatch.setattr(sys, "path", [])
+    _version.register_version()  # from sources: not installed
+    assert DagsterLibraryRegistry.get() == {"dagster": dg.__version__}
+
+    installed = tmp_path / "tobiko_cloud_scheduler_facade-2.0.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: tobiko-cloud-scheduler-facade\nVersion: 2.0.0\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    _version.register_version()
+    assert DagsterLibraryRegistry.get()["tobiko-cloud-scheduler-facade"] == "2.0.0"
 
 
 def test_the_originals_resource_is_accepted_and_keeps_no_secret(definitions: Any) -> None:

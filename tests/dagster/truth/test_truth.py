@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-from dagster_runs import EACH_EXECUTOR, check_metadata, check_status, run_in_process, run_job
+from dagster_runs import EACH_EXECUTOR, SYNC, check_metadata, check_status, run_in_process, run_job
 from fake_cloud import FakeCloud
 from recorded_cloud import Cloud, RemoteRun, model, standalone
 
@@ -151,10 +151,17 @@ def test_metadata_has_its_types(cloud: Cloud, load: Any, instance: Any) -> None:
         "Execution Status": "TextMetadataValue",
         "Debugger": "UrlMetadataValue",
         "Batches": "IntMetadataValue",
+        "Duration (s)": "FloatMetadataValue",
+        "Interval Start Timestamp": "TimestampMetadataValue",
+        "Interval End Timestamp": "TimestampMetadataValue",
     }
     assert metadata["Tobiko Cloud Run Id"].value == "r1"
     assert metadata["Tobiko Cloud Execution Id"].value == "r1-a-3"
     assert metadata["Batches"].value == 3
+    # Two seconds each, with one between two of them; each covers the 300 seconds before its start.
+    assert metadata["Duration (s)"].value == 6.0
+    assert metadata["Interval Start Timestamp"].value == 2001.0 - 300
+    assert metadata["Interval End Timestamp"].value == 2007.0
     check = result.checks()["wh/s/a", "not_null"]
     kinds = {key: type(value).__name__ for key, value in check.metadata.items()}
     assert kinds == {
@@ -164,9 +171,49 @@ def test_metadata_has_its_types(cloud: Cloud, load: Any, instance: Any) -> None:
         "Interval Start Timestamp": "TimestampMetadataValue",
         "Interval End Timestamp": "TimestampMetadataValue",
         "Debugger": "UrlMetadataValue",
+        "Failing Rows": "IntMetadataValue",
+        "Blocking": "BoolMetadataValue",
     }
     # the worst of three batches
     assert check.metadata["Tobiko Cloud Evaluation Id"].value == "r1-a-2"
+    assert check.metadata["Failing Rows"].value == 3
+
+
+def test_what_the_newest_recorder_says_is_metadata(cloud: Cloud, load: Any, instance: Any) -> None:
+    cloud.environment(model("a", audits=("not_null",)), model("b"), standalone("no_orphans", "b"))
+    run = cloud.run("r1")
+    for batch in (1, 2):
+        run.started("a", batch)
+        query = f"SELECT id FROM a -- batch {batch}"  # noqa: S608  # never run
+        run.audited("a", "not_null", batch=batch, args="columns := (id)", duration_seconds=0.25, log=query)
+        run.ended("a", batch=batch, rows_processed=40)
+    run.started("b")
+    run.ended("b", rows_processed=0)
+    run.started('"no_orphans"')
+    run.ended('"no_orphans"')
+    run.end()
+    result = run_job(load(), instance)
+    reported = result.materializations()
+    assert reported["wh/s/a"]["Rows Processed"] == 80
+    assert (reported["wh/s/b"]["Rows Processed"], reported["wh/s/b"]["Batches"]) == (0, 1)
+    check = check_metadata(instance, "wh/s/a", "not_null")
+    assert check["Duration (s)"] == 0.25
+    assert check["Arguments"] == "columns := (id)"
+    assert check["Blocking"] is False
+    assert check["Failing Rows"] == 0
+    assert check["Query"] == "SELECT id FROM a -- batch 2"
+    assert check["Debugger"].endswith("#audit-1")
+    # A standalone audit's evaluation is its result.
+    assert check_metadata(instance, "wh/s/b", "no_orphans")["Duration (s)"] == 1.0
+
+
+def test_a_sync_reports_the_numbers_of_the_evaluation_that_it_looked_at(cloud: Cloud, load: Any, instance: Any) -> None:
+    cloud.environment(model("a", audits=("not_null",)))
+    batches(cloud.run("r1"))
+    metadata = run_job(load(), instance, SYNC).materializations("populate_asset_info")["wh/s/a"]
+    assert metadata["Duration (s)"] == 2.0
+    assert metadata["Interval End Timestamp"] - metadata["Interval Start Timestamp"] == 300
+    assert "Batches" not in metadata
 
 
 @EACH_EXECUTOR
@@ -281,6 +328,12 @@ def test_what_an_answer_may_lack_is_not_missed(fake_cloud: FakeCloud, load: Any,
     utc_2_00_05 = 1714528805.0
     assert reported["a"]["Materialization Timestamp"] == utc_2_00_05
     assert "Materialization Timestamp" not in reported["bare"]
+    numbers = {"Batches", "Duration (s)", "Interval Start Timestamp", "Interval End Timestamp", "Rows Processed"}
+    assert {asset: numbers & set(metadata) for asset, metadata in reported.items()} == {
+        "a": {"Batches", "Duration (s)"},
+        "bare": {"Batches"},
+    }
+    assert reported["a"]["Duration (s)"] == 5.0
     assert check_metadata(instance, "a", "x") == {
         "Tobiko Cloud Evaluation Id": "e-a",
         "Execution Timestamp": utc_2_00_05,

@@ -1,9 +1,9 @@
 //! The rows of the database as the objects of the V1 API.
 
-use tobiko_api::{AuditEvaluation, DagNode};
+use tobiko_api::{AuditEvaluation, DagAudit, DagNode};
 
 use crate::links::{EvaluationOf, EvaluationTab, Links};
-use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, NodeType, Plan, SourceType, Status};
+use crate::store::{Activity, Audit, Dag, Evaluation, Kind, Node, NodeAudit, NodeType, Plan, SourceType, Status};
 
 pub(crate) fn dag(dag: Dag, links: &Links) -> tobiko_api::Dag {
     let environment = dag.environment.as_str();
@@ -28,6 +28,7 @@ fn dag_node(node: Node, environment: &str, links: &Links) -> DagNode {
         tags: node.tags,
         parent_names: node.parent_names,
         audit_names: node.audit_names,
+        audits: node.audits.into_iter().map(Into::into).collect(),
         node_type: node.node_type.into(),
         cron: None,
     }
@@ -86,6 +87,9 @@ pub(crate) fn evaluation(evaluation: Evaluation, links: &Links) -> tobiko_api::E
         run_id,
         plan_id,
         only_audits: evaluation.only_audits,
+        interval_start: evaluation.interval_start.map(Into::into),
+        interval_end: evaluation.interval_end.map(Into::into),
+        rows_processed: evaluation.rows_processed.and_then(|rows| rows.try_into().ok()),
     }
 }
 
@@ -100,6 +104,17 @@ fn audit_evaluation(audit: &Audit, of: &EvaluationOf<'_>, number: usize, links: 
         interval_end: Some(audit.interval_end.into()),
         status: audit.status.into(),
         log: audit.log.clone(),
+        args: audit.args.clone(),
+        blocking: Some(audit.blocking),
+        failing_rows: audit.count.and_then(|count| count.try_into().ok()),
+        duration_seconds: audit.duration_seconds,
+        log_is_query: audit.log.is_some(),
+    }
+}
+
+impl From<NodeAudit> for DagAudit {
+    fn from(audit: NodeAudit) -> Self {
+        Self { name: audit.name, args: audit.args, blocking: audit.blocking, query: audit.query }
     }
 }
 

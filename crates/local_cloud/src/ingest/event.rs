@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::store::{Kind, Node, NodeType, SourceType, Status};
+use crate::store::{Kind, Node, NodeAudit, NodeType, SourceType, Status};
 use crate::timestamp::Timestamp;
 
 /// Something that happened in the user's SQLMesh process.
@@ -71,6 +71,8 @@ pub(crate) struct NewNode {
     parent_names: Vec<String>,
     #[serde(default)]
     audit_names: Vec<String>,
+    /// The same with details: [`NodeAudit`]s. What cannot be read as one does not make the environment unreadable.
+    audits: Option<Value>,
 }
 
 /// Names the run or the plan that an event belongs to.
@@ -127,7 +129,9 @@ pub(crate) struct AuditResult {
     pub execution_time: Option<Timestamp>,
     pub interval_start: Option<Timestamp>,
     pub interval_end: Option<Timestamp>,
+    /// The query that ran.
     pub log: Option<String>,
+    pub duration_seconds: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,6 +143,8 @@ pub(crate) struct EvaluationEnd {
     /// Nothing was loaded, only audited.
     #[serde(default)]
     pub only_audits: bool,
+    /// As the engine counts them.
+    pub rows_processed: Option<i64>,
 }
 
 /// A line that this version cannot read as an event.
@@ -191,8 +197,14 @@ impl From<NewNode> for Node {
             tags: seen.tags,
             parent_names: seen.parent_names,
             audit_names: seen.audit_names,
+            audits: audits(seen.audits),
         }
     }
+}
+
+fn audits(list: Option<Value>) -> Vec<NodeAudit> {
+    let Some(Value::Array(list)) = list else { return Vec::new() };
+    list.into_iter().filter_map(|audit| serde_json::from_value(audit).ok()).collect()
 }
 
 /// Python writes bytes that it could not decode as halves of surrogate pairs, which no other JSON reader accepts: they become

@@ -259,6 +259,7 @@ fn audit(result: AuditResult, evaluation: &Evaluation, at: Timestamp) -> Result<
         interval_start: interval_start.or(interval_end).unwrap_or(at),
         interval_end: interval_end.or(interval_start).unwrap_or(at),
         log: result.log.as_deref().map(stored),
+        duration_seconds: result.duration_seconds,
     })
 }
 
@@ -278,6 +279,7 @@ fn end_evaluation(
         error_message: message.as_deref(),
         log: log.as_deref(),
         only_audits: end.only_audits,
+        rows_processed: end.rows_processed,
     };
     queries::end_evaluation(connection, evaluation.seq, ended, at)?;
     Ok(())

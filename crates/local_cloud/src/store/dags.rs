@@ -3,6 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::environments::deleted_at;
 use super::{NodeType, SourceType};
@@ -36,6 +37,23 @@ pub(crate) struct Node {
     pub tags: Vec<String>,
     pub parent_names: Vec<String>,
     pub audit_names: Vec<String>,
+    /// Empty where the recorder says only their names. One audit may be there several times, with other arguments.
+    pub audits: Vec<NodeAudit>,
+}
+
+/// An audit as a model uses it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NodeAudit {
+    pub name: String,
+    /// As a person reads them.
+    #[serde(default)]
+    pub args: Option<String>,
+    /// As it is declared; in a development environment SQLMesh may not let it block.
+    #[serde(default)]
+    pub blocking: Option<bool>,
+    /// As it is written, with its macros.
+    #[serde(default)]
+    pub query: Option<String>,
 }
 
 /// A node as one of an environment's DAGs has it.
@@ -100,7 +118,7 @@ pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<(
         ])?;
     let seq = connection.last_insert_rowid();
     let mut insert =
-        connection.prepare_cached("INSERT INTO dag_node VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+        connection.prepare_cached("INSERT INTO dag_node VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?;
     for (position, node) in dag.nodes.iter().enumerate() {
         insert.execute(params![
             seq,
@@ -114,6 +132,7 @@ pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<(
             to_json(&node.tags),
             to_json(&node.parent_names),
             to_json(&node.audit_names),
+            serde_json::to_string(&node.audits).unwrap_or_else(|_| "[]".to_owned()),
         ])?;
     }
     connection.execute(
@@ -158,6 +177,7 @@ fn node_from_row(row: &Row<'_>) -> rusqlite::Result<Node> {
         tags: from_json(row, "tags")?,
         parent_names: from_json(row, "parent_names")?,
         audit_names: from_json(row, "audit_names")?,
+        audits: from_json(row, "audits")?,
     })
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Evaluation {
     pub log: Option<String>,
     /// Nothing was loaded, only audited.
     pub only_audits: bool,
+    /// As the engine counts them, where it does.
+    pub rows_processed: Option<i64>,
     pub audits: Vec<Audit>,
 }
 
@@ -42,7 +44,9 @@ pub(crate) struct Audit {
     pub execution_time: Timestamp,
     pub interval_start: Timestamp,
     pub interval_end: Timestamp,
+    /// The query that ran.
     pub log: Option<String>,
+    pub duration_seconds: Option<f64>,
 }
 
 /// Which evaluations, and in which order.
@@ -212,6 +216,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Evaluation> {
         error_message: row.get("error_message")?,
         log: row.get("log")?,
         only_audits: row.get("only_audits")?,
+        rows_processed: row.get("rows_processed")?,
         audits: Vec::new(),
     })
 }
@@ -229,6 +234,7 @@ fn with_audits(connection: &Connection, mut evaluation: Evaluation) -> rusqlite:
             interval_start: row.get("interval_start")?,
             interval_end: row.get("interval_end")?,
             log: row.get("log")?,
+            duration_seconds: row.get("duration_seconds")?,
         })
     })?;
     evaluation.audits = audits.collect::<rusqlite::Result<_>>()?;
@@ -293,6 +299,7 @@ pub(crate) struct End<'a> {
     pub error_message: Option<&'a str>,
     pub log: Option<&'a str>,
     pub only_audits: bool,
+    pub rows_processed: Option<i64>,
 }
 
 /// Stores its end. One whose start was not reported started then, too.
@@ -300,9 +307,10 @@ pub(crate) fn end_evaluation(connection: &Connection, seq: i64, end: End<'_>, at
     connection
         .prepare_cached(
             "UPDATE evaluation SET status = ?2, error_message = ?3, log = ?4, end_at = ?5,
-                 start_at = coalesce(start_at, ?5), only_audits = max(only_audits, ?6) WHERE seq = ?1",
+                 start_at = coalesce(start_at, ?5), only_audits = max(only_audits, ?6), rows_processed = ?7
+             WHERE seq = ?1",
         )?
-        .execute(params![seq, end.status, end.error_message, end.log, at, end.only_audits])?;
+        .execute(params![seq, end.status, end.error_message, end.log, at, end.only_audits, end.rows_processed])?;
     Ok(())
 }
 
@@ -310,8 +318,8 @@ pub(crate) fn insert_audit(connection: &Connection, evaluation: i64, audit: &Aud
     connection
         .prepare_cached(
             "INSERT INTO audit (evaluation, name, args, status, blocking, count, execution_time,
-                                interval_start, interval_end, log)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                                interval_start, interval_end, log, duration_seconds)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             evaluation,
@@ -323,7 +331,8 @@ pub(crate) fn insert_audit(connection: &Connection, evaluation: i64, audit: &Aud
             audit.execution_time,
             audit.interval_start,
             audit.interval_end,
-            audit.log
+            audit.log,
+            audit.duration_seconds
         ])?;
     Ok(())
 }

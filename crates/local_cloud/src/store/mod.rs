@@ -21,7 +21,7 @@ use crate::Error;
 use crate::timestamp::Timestamp;
 
 pub(crate) use activities::{Activity, ActivityFilter};
-pub(crate) use dags::{Dag, Node, NodeVersion};
+pub(crate) use dags::{Dag, Node, NodeAudit, NodeVersion};
 pub(crate) use enums::{Kind, NodeType};
 pub use enums::{SourceType, Status};
 pub(crate) use evaluations::{Audit, Evaluation, EvaluationFilter};
@@ -42,6 +42,7 @@ pub(crate) mod queries {
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("../schema/0001_runs_evaluations_dags.sql")),
     M::up(include_str!("../schema/0002_projects_plans_due.sql")),
+    M::up(include_str!("../schema/0003_audits_rows.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -189,7 +190,10 @@ mod tests {
                 latest: true,
                 ..EvaluationFilter::default()
             };
-            assert_eq!(queries::evaluations(connection, &latest)?.len(), 1);
+            let evaluations = queries::evaluations(connection, &latest)?;
+            assert_eq!((evaluations.len(), evaluations[0].rows_processed), (1, None));
+            let dag = queries::dag(connection, project.seq, "prod")?.expect("a DAG");
+            assert_eq!(dag.nodes[0].audits, []);
             assert!(queries::environment_exists(connection, project.seq, "prod")?);
             Ok(())
         });

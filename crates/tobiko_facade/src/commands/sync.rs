@@ -170,7 +170,11 @@ fn state(assets: &AssetMap, node: &str, history: &[&Evaluation]) -> Task {
     let newest_ended = ended.iter().copied().max_by_key(age);
     let is_load = |e: &&Evaluation| EvaluationState::of(e) == EvaluationState::Succeeded && !e.only_audits;
     let last_success = ended.iter().copied().filter(is_load).max_by_key(age);
-    let materialization = materialization(assets, node, &NodeSummary::of(assets, node, last_success.cloned()));
+    let mut materialization = materialization(assets, node, &NodeSummary::of(assets, node, last_success.cloned()));
+    if let Some(materialization) = &mut materialization {
+        // It may be one of several.
+        materialization.batches = None;
+    }
     let verdict = match newest_ended {
         Some(evaluation) if EvaluationState::of(evaluation) != EvaluationState::Succeeded => {
             let message = error(evaluation).map(str::to_owned);

@@ -84,8 +84,19 @@ pub struct Materialization {
     pub at: Option<Timestamp>,
     pub link: Option<String>,
     pub log_link: Option<String>,
-    /// How many evaluations the task had in the run.
-    pub batches: usize,
+    /// How many evaluations the task had in the run; `None` where only the newest of them was looked at.
+    pub batches: Option<usize>,
+    pub numbers: LoadNumbers,
+}
+
+/// What the evaluations that loaded something add up to. Each is `None` unless it is known of all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LoadNumbers {
+    /// The sum of the evaluations' durations, their audits included: for how long was worked, however much of it at once.
+    pub duration_s: Option<f64>,
+    /// The least start and the greatest end.
+    pub interval: Option<(Timestamp, Timestamp)>,
+    pub rows: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +111,11 @@ pub struct CheckResult {
     pub executed_at: Option<Timestamp>,
     pub interval_start: Option<Timestamp>,
     pub interval_end: Option<Timestamp>,
+    pub duration_s: Option<f64>,
+    pub failing_rows: Option<u64>,
+    pub blocking: Option<bool>,
+    pub arguments: Option<String>,
+    pub query: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::Reporter;
 use super::truncate::{
-    LONGEST_LOG_TEXT, LONGEST_METADATA, LONGEST_REASON, LONGEST_WARNING, MOST_WARNINGS, short_link,
+    LONGEST_LOG_TEXT, LONGEST_METADATA, LONGEST_QUERY, LONGEST_REASON, LONGEST_WARNING, MOST_WARNINGS, short_link,
     truncate_middle_json,
 };
 use crate::exit_code::{ChannelBroken, Usage};
@@ -165,10 +165,12 @@ fn materialized(materialization: &Materialization) -> Metadata {
     url(&mut metadata, "Debugger", materialization.link.as_deref());
     time(&mut metadata, "Materialization Timestamp", materialization.at);
     text(&mut metadata, "Execution Status", Some(&materialization.status));
-    if materialization.batches > 1 {
-        metadata
-            .insert("Batches", PipesMetadataValue::from(i64::try_from(materialization.batches).unwrap_or(i64::MAX)));
-    }
+    let numbers = materialization.numbers;
+    count(&mut metadata, "Batches", materialization.batches.and_then(|batches| batches.try_into().ok()));
+    seconds(&mut metadata, "Duration (s)", numbers.duration_s);
+    time(&mut metadata, "Interval Start Timestamp", numbers.interval.map(|(start, _)| start));
+    time(&mut metadata, "Interval End Timestamp", numbers.interval.map(|(_, end)| end));
+    count(&mut metadata, "Rows Processed", numbers.rows);
     metadata
 }
 
@@ -180,6 +182,13 @@ fn checked(check: &CheckResult) -> Metadata {
     time(&mut metadata, "Execution Timestamp", check.executed_at);
     time(&mut metadata, "Interval Start Timestamp", check.interval_start);
     time(&mut metadata, "Interval End Timestamp", check.interval_end);
+    seconds(&mut metadata, "Duration (s)", check.duration_s);
+    count(&mut metadata, "Failing Rows", check.failing_rows);
+    text(&mut metadata, "Arguments", check.arguments.as_deref());
+    if let Some(blocking) = check.blocking {
+        metadata.insert("Blocking", PipesMetadataValue::from(blocking));
+    }
+    text_within(&mut metadata, "Query", check.query.as_deref(), LONGEST_QUERY);
     metadata
 }
 
@@ -192,8 +201,26 @@ fn warnings(warnings: &[String]) -> Vec<Cow<'_, str>> {
 }
 
 fn text(metadata: &mut Metadata, name: &'static str, value: Option<&str>) {
+    text_within(metadata, name, value, LONGEST_METADATA);
+}
+
+fn text_within(metadata: &mut Metadata, name: &'static str, value: Option<&str>, budget: usize) {
     if let Some(value) = value.filter(|value| !value.is_empty()) {
-        metadata.insert(name, PipesMetadataValue::from(truncate_middle_json(value, LONGEST_METADATA).into_owned()));
+        metadata.insert(name, PipesMetadataValue::from(truncate_middle_json(value, budget).into_owned()));
+    }
+}
+
+/// A count that is too large to be one is left out.
+fn count(metadata: &mut Metadata, name: &'static str, value: Option<u64>) {
+    if let Some(value) = value.and_then(|value| i64::try_from(value).ok()) {
+        metadata.insert(name, PipesMetadataValue::from(value));
+    }
+}
+
+/// Always a float, as Dagster draws one line for one type.
+fn seconds(metadata: &mut Metadata, name: &'static str, value: Option<f64>) {
+    if let Some(value) = value {
+        metadata.insert(name, PipesMetadataValue::from(value));
     }
 }
 
@@ -217,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::events::Outcome;
+    use crate::report::events::{LoadNumbers, Outcome};
 
     fn packed(parameters: &Value) -> String {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
@@ -270,6 +297,11 @@ mod tests {
                     executed_at: Some(Timestamp::UNIX_EPOCH),
                     interval_start: Some(Timestamp::UNIX_EPOCH),
                     interval_end: Some(Timestamp::UNIX_EPOCH),
+                    duration_s: Some(f64::MAX),
+                    failing_rows: Some(u64::MAX),
+                    blocking: Some(passed),
+                    arguments: link.clone(),
+                    query: log_link.clone(),
                 };
                 let materialization = Materialization {
                     key: key.clone().into(),
@@ -279,7 +311,12 @@ mod tests {
                     at: Some(Timestamp::UNIX_EPOCH),
                     link: link.clone(),
                     log_link: log_link.clone(),
-                    batches: 2,
+                    batches: Some(2),
+                    numbers: LoadNumbers {
+                        duration_s: Some(f64::MAX),
+                        interval: Some((Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)),
+                        rows: Some(u64::MAX),
+                    },
                 };
                 Task {
                     node: key.join("."),

@@ -68,7 +68,11 @@ impl Terminal {
         let details = [
             (task.outcome != Outcome::Success).then(|| word.to_owned()),
             took.map(|seconds| format!("{seconds:.1} s")),
-            task.materialization.as_ref().filter(|m| m.batches > 1).map(|m| format!("{} batches", m.batches)),
+            task.materialization
+                .as_ref()
+                .and_then(|materialization| materialization.batches)
+                .filter(|batches| *batches > 1)
+                .map(|batches| format!("{batches} batches")),
             (!task.checks.is_empty()).then(|| match failed {
                 0 => format!("{} passed", checks(task.checks.len())),
                 failed => format!("{failed} of {} failed", checks(task.checks.len())),

@@ -22,6 +22,9 @@ pub const MOST_WARNINGS: usize = 2;
 /// A text in metadata.
 pub const LONGEST_METADATA: usize = 1024;
 
+/// The query of an audit: shorter than a reason, since a check's message has an asset's key and links, too.
+pub const LONGEST_QUERY: usize = 4 * 1024;
+
 /// An entry of Dagster's log.
 pub const LONGEST_LOG_TEXT: usize = 7 * 1024;
 

@@ -9,7 +9,7 @@ use tobiko_client::{AuditEvaluation, Evaluation};
 
 use super::asset_map::AssetMap;
 use super::evaluation_state::{EvaluationState, has_started};
-use crate::report::events::{CheckResult, Severity};
+use crate::report::events::{CheckResult, LoadNumbers, Severity};
 
 /// Takes each evaluation once: a list that changes while it is sent page by page may hold one twice. The ended one counts.
 #[derive(Default)]
@@ -32,6 +32,7 @@ pub struct NodeSummary {
     newest: Option<(Age, Rc<Evaluation>)>,
     /// Of those that ended well and loaded something.
     newest_load: Option<(Age, Rc<Evaluation>)>,
+    load_numbers: Option<LoadNumbers>,
     only_audits: usize,
     first_started: Option<(Age, Rc<Evaluation>)>,
     pub start_at: Option<Timestamp>,
@@ -164,6 +165,11 @@ impl NodeSummary {
         self.newest_load.as_ref().map(|(_, evaluation)| evaluation.as_ref())
     }
 
+    /// What those that ended well and loaded something add up to.
+    pub fn load_numbers(&self) -> LoadNumbers {
+        self.load_numbers.unwrap_or_default()
+    }
+
     /// Each audit once: the worst result wins, of equals the latest.
     pub fn into_checks(self) -> Vec<CheckResult> {
         self.checks.into_iter().map(|(_, result)| result).collect()
@@ -174,6 +180,11 @@ impl NodeSummary {
         self.counts.add(state);
         self.start_at = least(self.start_at, evaluation.start_at);
         self.end_at = self.end_at.max(evaluation.end_at);
+        let is_load = state == EvaluationState::Succeeded && !evaluation.only_audits;
+        if is_load {
+            let numbers = load_numbers(&evaluation);
+            self.load_numbers = Some(self.load_numbers.map_or(numbers, |before| added(before, numbers)));
+        }
         let audits = std::mem::take(&mut evaluation.audits);
         if self.checks.is_empty() {
             // Nearly always that is all: there may be ten thousand such nodes.
@@ -190,7 +201,7 @@ impl NodeSummary {
             self.newest = Some((age, Rc::clone(&evaluation)));
         }
         self.only_audits += usize::from(evaluation.only_audits);
-        if state == EvaluationState::Succeeded && !evaluation.only_audits && is_newer(&self.newest_load) {
+        if is_load && is_newer(&self.newest_load) {
             self.newest_load = Some((age, Rc::clone(&evaluation)));
         }
         let start = (evaluation.start_at, position);
@@ -230,6 +241,7 @@ impl NodeSummary {
                 execution_time: evaluation.end_at,
                 link: evaluation.link.clone(),
                 log_link: evaluation.log_link.clone(),
+                duration_seconds: evaluation.duration_s(),
                 ..AuditEvaluation::default()
             };
             for (key, name) in covered.iter().cloned() {
@@ -270,6 +282,31 @@ fn check_result(
         executed_at: audit.execution_time.or(evaluation.end_at),
         interval_start: audit.interval_start,
         interval_end: audit.interval_end,
+        duration_s: audit.duration_seconds,
+        failing_rows: audit.failing_rows,
+        blocking: audit.blocking,
+        arguments: audit.args.clone(),
+        query: audit.query().map(str::to_owned),
+    }
+}
+
+fn load_numbers(evaluation: &Evaluation) -> LoadNumbers {
+    LoadNumbers {
+        duration_s: evaluation.duration_s(),
+        interval: evaluation.interval(),
+        rows: evaluation.rows_processed,
+    }
+}
+
+fn added(one: LoadNumbers, other: LoadNumbers) -> LoadNumbers {
+    let span = |(one, other): ((Timestamp, Timestamp), _)| {
+        let (start, end): (Timestamp, Timestamp) = other;
+        (one.0.min(start), one.1.max(end))
+    };
+    LoadNumbers {
+        duration_s: one.duration_s.zip(other.duration_s).map(|(one, other)| one + other),
+        interval: one.interval.zip(other.interval).map(span),
+        rows: one.rows.zip(other.rows).map(|(one, other)| one.saturating_add(other)),
     }
 }
 
@@ -289,7 +326,7 @@ fn least(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> 
 mod tests {
     use super::*;
     use crate::manifest::Manifest;
-    use crate::testing::evaluation;
+    use crate::testing::{at, evaluation};
 
     /// The batches of a node by number and status, as a list has them.
     fn summary(list: &[(usize, &str)]) -> Box<NodeSummary> {
@@ -332,6 +369,28 @@ mod tests {
         check(&[(0, "in_progress"), (1, "failed:x")], "a-1");
         check(&[(1, "failed:x"), (0, "in_progress")], "a-0");
         check(&[(0, "success"), (1, "skipped")], "none");
+    }
+
+    #[test]
+    fn numbers_are_summed_over_the_batches_and_left_out_where_one_is_not_known() {
+        let assets = AssetMap::new(&Manifest::new("prod", None, None), None);
+        let batch = |n: usize, rows: Option<u64>| Evaluation {
+            interval_start: Some(at(100 * i64::try_from(n).unwrap())),
+            interval_end: Some(at(100 * i64::try_from(n).unwrap() + 100)),
+            rows_processed: rows,
+            ..evaluation("a", n, "success")
+        };
+        let numbers = |list: Vec<Evaluation>| NodeSummary::of(&assets, "a", list).load_numbers();
+        let all = numbers(vec![batch(1, Some(5)), batch(0, Some(7))]);
+        let expected = LoadNumbers { duration_s: Some(10.0), interval: Some((at(0), at(200))), rows: Some(12) };
+        assert_eq!(all, expected);
+        let only_audits = Evaluation { only_audits: true, ..batch(5, None) };
+        assert_eq!(numbers(vec![batch(1, Some(5)), batch(0, Some(7)), only_audits]), expected);
+        assert_eq!(numbers(vec![batch(0, None), batch(1, Some(5)), batch(2, Some(5))]).rows, None);
+        let without_start = Evaluation { start_at: None, interval_end: None, ..batch(1, Some(5)) };
+        let some = LoadNumbers { duration_s: None, interval: None, rows: Some(12) };
+        assert_eq!(numbers(vec![batch(0, Some(7)), without_start]), some);
+        assert_eq!(numbers(Vec::new()), LoadNumbers::default());
     }
 
     #[test]

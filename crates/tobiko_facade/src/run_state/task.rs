@@ -52,6 +52,7 @@ pub fn materialization(assets: &AssetMap, node: &str, evaluations: &NodeSummary)
         at: last.end_at.or(last.start_at),
         link: last.link.clone(),
         log_link: last.log_link.clone(),
-        batches: evaluations.loads(),
+        batches: Some(evaluations.loads()),
+        numbers: evaluations.load_numbers(),
     })
 }

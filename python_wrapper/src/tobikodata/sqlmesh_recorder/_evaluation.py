@@ -43,10 +43,11 @@ class Audit:
     name: str
     count: int | None  # the rows that violate the audit
     blocking: bool
+    duration_s: float | None
 
     @classmethod
-    def of(cls, result: Any) -> Audit:
-        return cls(result, result.audit.name, result.count, bool(result.blocking))
+    def of(cls, result: Any, duration_s: float | None) -> Audit:
+        return cls(result, result.audit.name, result.count, bool(result.blocking), duration_s)
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -57,6 +58,7 @@ class Audit:
             "count": self.count,
             "execution_time": now(),
             "log": safely(_query, self.result),
+            "duration_seconds": self.duration_s,
         }
 
     def rows(self) -> str:
@@ -85,11 +87,11 @@ class Evaluation:
         self._started_s = time.monotonic()
         self._audits: list[Audit] = []
 
-    def add_audit(self, result: Any) -> dict[str, Any] | None:
+    def add_audit(self, result: Any, duration_s: float | None = None) -> dict[str, Any] | None:
         """Returns the audit event's fields, or None if the audit was skipped or is known already."""
         if result.skipped or any(result is audit.result for audit in self._audits):
             return None
-        audit = Audit.of(result)
+        audit = Audit.of(result, duration_s)
         self._audits.append(audit)
         return {"evaluation_id": self.batch.evaluation_id, **audit.fields(), **self.batch.interval()}
 
@@ -107,7 +109,7 @@ class Evaluation:
         start, end = self.batch.interval().values()
         if start and end:
             lines.append(f"batch {self.batch.number}: {start} to {end} (exclusive)")
-        rows = safely(self._rows)
+        rows = self.rows_processed()
         duration = f"{'finished' if error is None else 'failed'} after {time.monotonic() - self._started_s:.2f} s"
         lines.append(f"{duration}, {rows} rows" if rows else duration)
         if self._audits:
@@ -115,6 +117,11 @@ class Evaluation:
         if error is not None:
             lines += ["", traceback_of(error)]
         return "\n".join(lines)
+
+    def rows_processed(self) -> int | None:
+        """As the engine counts them; None where it does not, or SQLMesh does not ask it."""
+        rows = safely(self._rows)
+        return rows if isinstance(rows, int) and rows >= 0 else None
 
     def _rows(self) -> int | None:
         if self._tracker is None:

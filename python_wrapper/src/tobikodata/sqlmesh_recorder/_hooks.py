@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -249,15 +250,16 @@ def _after_audits(current: tuple[Recording, Evaluation], outcome: Outcome) -> No
         _after_evaluation(current, outcome)
 
 
-def _before_one_audit(call: Call) -> tuple[Recording, Evaluation] | None:
-    return current_evaluation(call.argument(2, "snapshot"))
+def _before_one_audit(call: Call) -> tuple[Recording, Evaluation, float] | None:
+    current = current_evaluation(call.argument(2, "snapshot"))
+    return (*current, time.monotonic()) if current is not None else None
 
 
-def _after_one_audit(current: tuple[Recording, Evaluation], outcome: Outcome) -> None:
-    # In addition to `audit`, which returns nothing if a later audit's query fails.
+def _after_one_audit(current: tuple[Recording, Evaluation, float], outcome: Outcome) -> None:
+    # In addition to `audit`, which returns nothing if a later audit's query fails, and knows no durations.
     if outcome.error is None:
-        recording, evaluation = current
-        recording.put_audit(evaluation, outcome.result)
+        recording, evaluation, started_s = current
+        recording.put_audit(evaluation, outcome.result, round(time.monotonic() - started_s, 6))
 
 
 _CONTEXT, _STATE = "sqlmesh.core.context", "sqlmesh.core.state_sync"

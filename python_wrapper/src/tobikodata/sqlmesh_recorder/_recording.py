@@ -102,8 +102,8 @@ class Recording:
             self._put_evaluation("evaluation_started", batch.evaluation_id, fields)
         return evaluation
 
-    def put_audit(self, evaluation: Evaluation, result: Any) -> None:
-        fields = evaluation.add_audit(result)
+    def put_audit(self, evaluation: Evaluation, result: Any, duration_s: float | None = None) -> None:
+        fields = evaluation.add_audit(result, duration_s)
         if fields is not None:
             self.put("audit", **fields)
 
@@ -115,7 +115,8 @@ class Recording:
                 return
             if status == "failed":
                 self._failed[evaluation.batch.snapshot.name] = None
-        self._put_end(evaluation.batch.evaluation_id, status, message, evaluation.log_text(error))
+        text, rows = evaluation.log_text(error), evaluation.rows_processed()
+        self._put_end(evaluation.batch.evaluation_id, status, message, text, rows)
 
     def fail_unevaluated(self, error: Any, find_node: Callable[[str], tuple[str, str | None]]) -> None:
         """Records a node that failed before its evaluation started, for example as its table can't be created."""
@@ -176,9 +177,10 @@ class Recording:
     def _put_evaluation(self, kind: str, identifier: str, fields: Mapping[str, Any]) -> None:
         self.put(kind, evaluation_id=identifier, **self._key, environment=self.environment, **fields)
 
-    def _put_end(self, identifier: str, status: str, message: str | None, text: str) -> None:
+    def _put_end(self, identifier: str, status: str, message: str | None, text: str, rows: int | None = None) -> None:
         fields = {"status": status, "error_message": message, "log": truncate_middle(text, LOG_CHARACTERS)}
-        self.put("evaluation_ended", evaluation_id=identifier, **fields)
+        counted = {} if rows is None else {"rows_processed": rows}
+        self.put("evaluation_ended", evaluation_id=identifier, **fields, **counted)
 
     def _failed_nodes(self) -> str:
         names = truncate_middle(", ".join(self._model_names.get(name, name) for name in self._failed), 1000)

@@ -16,7 +16,7 @@ by the executable `tobiko-facade`, which this package launches.
 
 from __future__ import annotations
 
-from ._version import require_dagster
+from ._version import register_version, require_dagster
 
 require_dagster()
 
@@ -27,6 +27,8 @@ from ._launch.subprocess import SubprocessLauncher  # noqa: E402
 from ._models import SQLMeshAudit, SQLMeshModel  # noqa: E402
 from ._resource import TobikoCloudResource  # noqa: E402
 from ._translator import DagsterSQLMeshTranslator  # noqa: E402
+
+register_version()
 
 __all__ = [
     "ENVIRONMENT_TAG",

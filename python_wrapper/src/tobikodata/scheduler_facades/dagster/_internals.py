@@ -35,6 +35,9 @@ from dagster._core.execution.retries import RetryMode
 # Whether a run's worker is still alive, where the run launcher can report.
 from dagster._core.launcher.base import WorkerStatus
 
+# The library versions that Dagster shows of a code location.
+from dagster._core.libraries import DagsterLibraryRegistry
+
 # The run's compute log, written without redirecting the process's own streams.
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 
@@ -97,6 +100,7 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "CapturedLogContext",
     "ComputeIOType",
+    "DagsterLibraryRegistry",
     "ExecuteRunWithPlanIterable",
     "ExecutionPlan",
     "ExecutionStep",

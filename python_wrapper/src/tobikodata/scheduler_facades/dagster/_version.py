@@ -1,10 +1,12 @@
-"""Refuses a Dagster that is missing or too old, before anything else is imported from it."""
+"""Versions: Dagster's, which is refused where it is missing or too old before anything else is imported from it, and
+this package's own, which a code location shows beside it."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
 OLDEST = "1.9.1"
+DISTRIBUTION = "tobiko-cloud-scheduler-facade"
 
 
 def require_dagster() -> None:
@@ -21,6 +23,17 @@ def require_dagster() -> None:
             f"Dagster {installed} is too old for tobiko-cloud-scheduler-facade, which needs {OLDEST} or "
             "later: run `pip install --upgrade dagster dagster-graphql`"
         )
+
+
+def register_version() -> None:
+    """Adds this package to the library versions that Dagster shows of a code location. From sources, it has none."""
+    from ._internals import DagsterLibraryRegistry  # needs Dagster
+
+    try:
+        installed = metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return
+    DagsterLibraryRegistry.register(DISTRIBUTION, installed, is_dagster_package=False)
 
 
 def is_too_old(installed: str) -> bool:
