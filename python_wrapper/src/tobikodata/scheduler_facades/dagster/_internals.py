@@ -65,6 +65,19 @@ if not EVENTS_HAVE_TIMES:
         dg.__version__,
     )
 
+# Since 1.10, a dep may carry the name of a table, by which Dagster finds the asset that loads it.
+DEPS_HAVE_METADATA = "metadata" in inspect.signature(dg.AssetDep.__new__).parameters
+if not DEPS_HAVE_METADATA:
+    logging.getLogger(__name__).debug(
+        "Dagster %s finds no asset by the name of its table: map external models by external_asset_keys", dg.__version__
+    )
+
+
+def asset_dep(key: dg.AssetKey, partition_mapping: Any, table_name: str | None) -> dg.AssetDep:
+    """A dep; `table_name` only where deps have metadata."""
+    more: dict[str, Any] = {"metadata": {"dagster/table_name": table_name}} if table_name else {}
+    return dg.AssetDep(key, partition_mapping=partition_mapping, **more)
+
 
 def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[dg.AssetKey, float]:
     """When these assets' materializations were wiped, in epoch seconds; without those that never were.
@@ -93,6 +106,7 @@ def replace_attributes(spec: dg.AssetSpec, **changes: Any) -> dg.AssetSpec:
 
 __all__ = [
     "CHECKS_NEED_PLANNED",
+    "DEPS_HAVE_METADATA",
     "EVENTS_HAVE_TIMES",
     "ActiveExecution",
     "AssetCheckEvaluation",
@@ -111,6 +125,7 @@ __all__ = [
     "StepExecutionContext",
     "StepMaterializationData",
     "WorkerStatus",
+    "asset_dep",
     "dagster_event_sequence_for_step",
     "replace_attributes",
     "trigger_hooks",

@@ -6,7 +6,8 @@ All names (asset keys, ops, checks) are computed by the executable and used here
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -121,6 +122,18 @@ class Manifest:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"the manifest cannot be read ({type(error).__name__}: {error})") from None
+
+    def without(self, names: Collection[str]) -> Manifest:
+        """The manifest without these nodes. Deps on their assets stay."""
+        if not names:
+            return self
+        nodes = (node for node in self.nodes if node.name not in names)
+        return replace(
+            self,
+            nodes=tuple(
+                replace(node, parents=tuple(parent for parent in node.parents if parent not in names)) for node in nodes
+            ),
+        )
 
     @cached_property
     def op_of(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from ._errors import TobikoFacadeError
+from ._selection import Selection
 from ._translator import DagsterSQLMeshTranslator
 
 GROUP_BY = ("schema",)
@@ -25,8 +26,7 @@ class Options:
     external_models: str = "declare"
     # By the name of the table, as a user writes it.
     external_asset_keys: Mapping[str, dg.AssetKey] = field(default_factory=dict)
-    include: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=lambda: Selection.of(None, ()))
     name: str | None = None
 
     @staticmethod
@@ -62,8 +62,9 @@ class Options:
             group_by=group_by,
             external_models=external_models,
             external_asset_keys=_asset_keys(external_asset_keys),
-            include=None if include is None else _patterns("include", include),
-            exclude=_patterns("exclude", exclude or ()),
+            selection=Selection.of(
+                None if include is None else _patterns("include", include), _patterns("exclude", exclude or ())
+            ),
             name=name,
         )
 
