@@ -20,7 +20,10 @@ from ._version import register_version, require_dagster
 
 require_dagster()
 
-from ._environment import ENVIRONMENT_TAG  # noqa: E402  # needs Dagster
+import dagster as dg  # noqa: E402  # whether it is there was asked before
+
+from ._asset_specs import load_sqlmesh_asset_specs  # noqa: E402  # needs Dagster
+from ._environment import ENVIRONMENT_TAG  # noqa: E402
 from ._facade import SQLMeshEnterpriseDagster  # noqa: E402
 from ._kubernetes.launcher import KubernetesLauncher  # noqa: E402
 from ._launch.subprocess import SubprocessLauncher  # noqa: E402
@@ -30,13 +33,20 @@ from ._translator import DagsterSQLMeshTranslator  # noqa: E402
 
 register_version()
 
+if hasattr(dg, "StateBackedComponent"):
+    from ._component.component import SQLMeshComponent
+else:
+    from ._component.unavailable import SQLMeshComponent  # type: ignore[assignment]
+
 __all__ = [
     "ENVIRONMENT_TAG",
     "DagsterSQLMeshTranslator",
     "KubernetesLauncher",
     "SQLMeshAudit",
+    "SQLMeshComponent",
     "SQLMeshEnterpriseDagster",
     "SQLMeshModel",
     "SubprocessLauncher",
     "TobikoCloudResource",
+    "load_sqlmesh_asset_specs",
 ]

@@ -6,13 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable, Optional
+
+import dagster as dg
 
 from ._launch.connection import Connection
 from ._launch.launcher import Launched, Launcher
 from ._launch.subprocess import SubprocessLauncher
 from ._manifest import Manifest
 from ._names import EventNames
+
+# Has a component's stored state asked for anew, before a reload reads it.
+RefreshState = Optional[Callable[[dg.DagsterInstance], None]]
 
 ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"
@@ -52,6 +57,7 @@ class Environment:
     names: EventNames = field(default_factory=EventNames)
     # The user's name for the project, in the names of jobs and sensor.
     project: str | None = None
+    refresh_state: RefreshState = None
 
     @property
     def identifier(self) -> str:

@@ -106,7 +106,13 @@ class SQLMeshEnterpriseDagster:
             exclude,
             plain(name),
         )
-        wanted = DefinitionsOf(
+        return self.definitions_of(environment, asset_prefix, enable_sensor_by_default, options).load()
+
+    def definitions_of(
+        self, environment: str, asset_prefix: str | None, enable_sensor_by_default: bool, options: Options
+    ) -> DefinitionsOf:
+        """What `create_definitions` loads, before it is loaded. For the component, which stores the state itself."""
+        return DefinitionsOf(
             self._connection,
             self._graphql,
             self._launcher,
@@ -115,7 +121,6 @@ class SQLMeshEnterpriseDagster:
             sensor_on=enable_sensor_by_default,
             options=options,
         )
-        return wanted.load()
 
     def __repr__(self) -> str:
         return f"SQLMeshEnterpriseDagster(url={self._connection.base_url!r})"

@@ -17,7 +17,11 @@ import dagster as dg
 from dagster._core.definitions import AssetCheckEvaluation
 
 # Run and step workers get the manifest that the code server loaded: they send no request to the cloud.
-from dagster._core.definitions.definitions_load_context import StateBackedDefinitionsLoader
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+    StateBackedDefinitionsLoader,
+)
 from dagster._core.events import StepMaterializationData
 
 # The executor: one process for all steps, which start and end as their tasks are reported. Dagster's public
@@ -51,6 +55,14 @@ except ImportError:  # 1.9.1 to 1.12
         AssetCheckEvaluationPlanned,
         AssetCheckEvaluationTargetMaterializationData,
     )
+
+# From 1.12, for the component: where state is stored, set for as long as the sensor refreshes it.
+try:
+    from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
+
+    from dagster._core.storage.defs_state.base import set_defs_state_storage
+except ImportError:
+    set_defs_state_storage = DefsStateManagementType = None  # type: ignore[assignment, misc]
 
 from packaging.version import Version
 
@@ -115,6 +127,9 @@ __all__ = [
     "CapturedLogContext",
     "ComputeIOType",
     "DagsterLibraryRegistry",
+    "DefinitionsLoadContext",
+    "DefinitionsLoadType",
+    "DefsStateManagementType",
     "ExecuteRunWithPlanIterable",
     "ExecutionPlan",
     "ExecutionStep",
@@ -128,6 +143,7 @@ __all__ = [
     "asset_dep",
     "dagster_event_sequence_for_step",
     "replace_attributes",
+    "set_defs_state_storage",
     "trigger_hooks",
     "wiped_at",
 ]

@@ -10,10 +10,11 @@ import hashlib
 import logging
 import warnings
 from dataclasses import dataclass, field
+from typing import Callable, Optional
 
 import dagster as dg
 
-from .._environment import Environment, GraphQL
+from .._environment import Environment, GraphQL, RefreshState
 from .._errors import TobikoFacadeError
 from .._internals import StateBackedDefinitionsLoader
 from .._launch import executable
@@ -42,6 +43,9 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
     asset_prefix: str | None
     sensor_on: bool
     options: Options = field(default_factory=Options)
+    # Of a component, which stores the state itself: reads it, and has it asked for anew.
+    stored_state: Optional[Callable[[], str]] = None
+    refresh_state: RefreshState = None
 
     def load(self) -> dg.Definitions:
         with warnings.catch_warnings():
@@ -60,8 +64,10 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
 
         What is not there now is declared when the sensor finds that the cloud answers, and reloads the code location.
         """
+        if self.stored_state:
+            return self.stored_state()
         try:
-            text = executable.definitions(self.connection, self.environment, self.asset_prefix)
+            text = self.fetch_manifest()
         except TobikoFacadeError as error:
             if not error.outage:
                 raise
@@ -72,6 +78,14 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
             reason = self.connection.redact(kept.reason)
             logger.warning("%s; the models of %s are declared as they were then", reason, kept.saved_at)
         return text
+
+    def fetch_manifest(self) -> str:
+        """The cloud's manifest, or the kept one.
+
+        Raises:
+            TobikoFacadeError: There is neither.
+        """
+        return executable.definitions(self.connection, self.environment, self.asset_prefix)
 
     def defs_from_state(self, state: str) -> dg.Definitions:
         what = declared(Manifest.from_json(state), self.asset_prefix, self.options)
@@ -84,6 +98,7 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
             launcher=self.launcher,
             names=what.names,
             project=self.options.name,
+            refresh_state=self.refresh_state,
         )
         for warning in environment.manifest.warnings:
             logger.warning("environment %s: %s", self.environment, warning)

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from .._environment import GraphQL
+from .._environment import Environment, GraphQL
+from .._errors import TobikoFacadeError
 
 TIME_LIMIT_S = 20.0
 _READ_ONLY = (
@@ -16,8 +17,9 @@ _READ_ONLY = (
 )
 
 
-def reload(context: dg.SensorEvaluationContext, graphql: GraphQL) -> bool:
+def reload(context: dg.SensorEvaluationContext, environment: Environment) -> bool:
     """Whether the code location was loaded again. If not, the tick's log says why and what to do."""
+    graphql = environment.graphql
     origin = context.code_location_origin
     if origin is None:
         context.log.warning(
@@ -36,7 +38,7 @@ def reload(context: dg.SensorEvaluationContext, graphql: GraphQL) -> bool:
             f"models were added or removed, but Dagster cannot reload a code location like {name}: restart it"
         )
         return False
-    trouble = _within(TIME_LIMIT_S, graphql, name)
+    trouble = _within(TIME_LIMIT_S, context.instance, environment, name)
     if trouble:
         context.log.warning(f"models were added or removed, but code location {name} was not reloaded: {trouble}")
         return False
@@ -44,13 +46,32 @@ def reload(context: dg.SensorEvaluationContext, graphql: GraphQL) -> bool:
     return True
 
 
-def _within(limit_s: float, graphql: GraphQL, location: str) -> str | None:
+def _within(limit_s: float, instance: dg.DagsterInstance, environment: Environment, location: str) -> str | None:
     """None if it worked. In a thread: the client's own limit is for each read, not for the whole."""
     answers: list[str | None] = []
-    thread = Thread(target=lambda: answers.append(_ask(graphql, location, limit_s)), daemon=True)
+
+    def work() -> None:
+        trouble = _refresh(instance, environment)
+        answers.append(trouble or _ask(environment.graphql, location, limit_s))
+
+    thread = Thread(target=work, daemon=True)
     thread.start()
     thread.join(limit_s)
-    return answers[0] if answers else f"{_address(graphql)} gave no answer within {limit_s:.0f} s"
+    return answers[0] if answers else f"{_address(environment.graphql)} gave no answer within {limit_s:.0f} s"
+
+
+def _refresh(instance: dg.DagsterInstance, environment: Environment) -> str | None:
+    """None if what a component has stored is fresh now, or nothing is stored."""
+    if environment.refresh_state is None:
+        return None
+    try:
+        environment.refresh_state(instance)
+    except TobikoFacadeError as error:
+        return str(error)
+    except Exception as error:  # a read-only file system, a bucket's client: the runs must go on
+        cause = f"{type(error).__name__}: {str(error).strip()[:500]}"
+        return f"its state could not be stored ({cause}): run `dg utils refresh-defs-state` where it is deployed from"
+    return None
 
 
 def _ask(graphql: GraphQL, location: str, limit_s: float) -> str | None:

@@ -43,7 +43,7 @@ def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
         raise
     reply = answer.get("reply")
     if reply is None:
-        worked = reload(context, environment.graphql)
+        worked = reload(context, environment)
         reply = answer["reload"]["done" if worked else "not_done"]
     return _result(context, environment, reply)
 
