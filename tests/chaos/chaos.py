@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE.parent / "support")]
 import dagster as dg  # noqa: E402
 from accounts import MIRROR, SYNC, accounts  # noqa: E402
 from deployment import LOCATION, PARTS, Deployment, Process  # noqa: E402
-from recorded import Recorder  # noqa: E402
+from recorded import OWN_PROJECT_PATH, Recorder  # noqa: E402
 from scripted_cloud import ScriptedCloud  # noqa: E402
 from stall import Stalled, StallWatch  # noqa: E402
 
@@ -90,7 +90,8 @@ class Chaos:
         self.cloud = ScriptedCloud(executable, folder, self.scenario(arguments.seed, arguments.nodes), locked=True)
         env = {
             **CLIENT,
-            "TCLOUD_BASE_URL": self.cloud.base_url,
+            # The plain one is nobody's as soon as there is another project.
+            "TCLOUD_BASE_URL": f"{self.cloud.base_url}{OWN_PROJECT_PATH}",
             "TCLOUD_TOKEN_URL": self.cloud.token_url,
             "TOBIKO_FACADE_EXECUTABLE": executable,
             "TOBIKO_FACADE_POLL_INTERVAL_S": "1",
@@ -108,6 +109,7 @@ class Chaos:
         self.found: list[str] = []
         self.new_models = 0
         self.spared: dict[str, bool] = {}
+        self.spares = SPARED
         self.waiting: list[Callable[[], bool]] = []
         self.happened: list[Callable[[], bool]] = []
         self.certain: list[Callable[[], bool]] = [
@@ -160,13 +162,14 @@ class Chaos:
             if turns and time.monotonic() >= end - every_s * len(turns):
                 self.waiting.append(turns.pop())
             self.something()
-            self.recorder.send()
             self.strike_for(self.chance.uniform(0.3, 2.5))
         until = time.monotonic() + STALL_LIMIT_S
         while self.missing() and time.monotonic() < until:
             self.waiting = self.missing()
             if self.all_mirrored():
-                self.new_run()
+                # So slow that its mirror is there to be struck even where Dagster takes long to launch it.
+                self.spares = 0.0
+                self.new_run(task_s=[4, 12])
             self.strike_for(2)
         self.cloud.clear_faults()
         say("no more trouble: the rest is mirrored in peace")
@@ -175,8 +178,8 @@ class Chaos:
         """What has found no victim yet."""
         return [act for act in self.certain if act not in self.happened]
 
-    def new_run(self) -> None:
-        self.cloud.run(**self.run)
+    def new_run(self, **different: Any) -> None:
+        self.cloud.run(**{**self.run, **different})
         self.counts["remote runs started"] += 1
 
     def something(self) -> None:
@@ -202,6 +205,7 @@ class Chaos:
 
     def strike_for(self, seconds: float) -> None:
         """What waits strikes when there is somebody to be struck, at any moment of a life."""
+        self.recorder.send()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.2)
@@ -340,7 +344,7 @@ class Chaos:
         """The executable of a mirror that may be struck: not after so many attempts."""
         for process in self.mirrors_in_reach():
             run_id = remote_run_of(process.argv)
-            spared = self.spared.setdefault(run_id, self.chance.random() < SPARED)
+            spared = self.spared.setdefault(run_id, self.chance.random() < self.spares)
             if not spared and self.attempts(run_id) <= attempts:
                 return process
         return None

@@ -17,15 +17,19 @@ from typing import Any
 from recorded_cloud import event, iso
 from scripted_cloud import OPENER
 
+# The simulated runs belong to the project without a name.
+OWN_PROJECT_PATH = "/projects/default"
 OTHER_PROJECT = "other"
+OTHER_STATE = "of another"
 # How long before it becomes known a late run has ended.
 LATE_S = 120.0
 
 
 class Recorder:
-    def __init__(self, base_url: str, token_url: str, client: tuple[str, str], chance: random.Random) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._url = f"{self._base_url}/recorder/v1/events"
+    def __init__(self, server: str, token_url: str, client: tuple[str, str], chance: random.Random) -> None:
+        """`server`: the address below which each project has its base URL."""
+        self._server = server.rstrip("/")
+        self._url = f"{self._server}/recorder/v1/events"
         self._token_url = token_url
         self._basic = base64.b64encode(":".join(client).encode()).decode()
         self._token: str | None = None
@@ -66,7 +70,7 @@ class Recorder:
     def other_project(self, nodes: list[dict[str, Any]]) -> None:
         """A project with an environment and models of the same names. Nothing of it belongs into this Dagster."""
         at = time.time() - 5
-        names = {"project": OTHER_PROJECT, "project_is_named": True}
+        names = {"project": OTHER_PROJECT, "project_is_named": True, "state": OTHER_STATE}
         ids = {"run_id": f"other-{at:.3f}", "environment": "prod"}
         dag = event("environment", at, environment="prod", plan_id="other-plan", start_at=iso(at), nodes=nodes)
         events, _ = self._evaluations(ids["run_id"], ids, self._some_models(nodes), at, fails=True)
@@ -85,7 +89,9 @@ class Recorder:
 
     def ask(self, path: str) -> Any:
         """What the API answers, where no fault is."""
-        request = urllib.request.Request(self._base_url + path, headers={"Authorization": f"Bearer {self._token}"})
+        request = urllib.request.Request(
+            f"{self._server}{OWN_PROJECT_PATH}{path}", headers={"Authorization": f"Bearer {self._token}"}
+        )
         with OPENER.open(request, timeout=10) as response:
             return json.load(response)
 

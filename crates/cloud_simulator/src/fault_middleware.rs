@@ -18,6 +18,7 @@ use crate::Simulation;
 use crate::faults::{Act, Answer, Body, Effect, Since};
 use crate::listener::Peer;
 use crate::mutations::{mutate, with_odd_statuses};
+use local_cloud::below_project;
 
 /// How many chunks a slow body is sent in.
 const CHUNKS: usize = 10;
@@ -34,7 +35,9 @@ pub(crate) async fn apply_faults(
     request: Request,
     next: Next,
 ) -> Response {
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let (method, whole_uri) = (request.method().clone(), request.uri().clone());
+    // Faults meet requests below a project's base URL as they do below the plain one.
+    let (base, uri) = below_project(&whole_uri);
     simulation.count(&method, &uri);
     let effect = simulation.faults.apply_to(&method, &uri, simulation.clock.now_s());
     if effect != Effect::default() {
@@ -49,7 +52,8 @@ pub(crate) async fn apply_faults(
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let (to, after) = rewritten(&uri, since);
-        *request.uri_mut() = if effect.no_default_limit { without_default_limit(&to) } else { to };
+        let to = if effect.no_default_limit { without_default_limit(&to) } else { to };
+        *request.uri_mut() = Uri::try_from(format!("{base}{to}")).unwrap_or(to);
         let response = next.run(request).await;
         if !is_changed {
             return response;
@@ -74,7 +78,7 @@ pub(crate) async fn apply_faults(
             true_answer(false).await
         }
         Some(Act::SlowBody(seconds)) => slow_body(true_answer(true).await, seconds).await,
-        Some(Act::Redirect(to)) => redirect(&to, &uri),
+        Some(Act::Redirect(to)) => redirect(&to, &whole_uri),
         Some(Act::RevokeTokens) => {
             simulation.cloud.revoke_tokens();
             true_answer(false).await

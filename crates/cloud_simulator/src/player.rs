@@ -17,6 +17,10 @@ use crate::unknown_names;
 /// An environment without a time is older by this than whatever has one.
 const DAY_S: f64 = 24.0 * 3600.0;
 
+/// The SQLMesh state that the scenario's events come from: a recorder that names its project makes one beside the
+/// scenario's, which has no name.
+const STATE: &str = "scenario";
+
 /// How often runs in progress send a heartbeat, at least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -159,7 +163,7 @@ impl Player {
 
     /// The cloud gets to know the event `late_s` after it happened.
     fn report(&self, at_s: f64, late_s: f64, run_id: &str, mut event: Value) {
-        event["id"] = Uuid::new_v4().to_string().into();
+        identify(&mut event);
         event["at"] = self.clock.timestamp(at_s).to_string().into();
         self.add(at_s + late_s, Act::Report(run_id.to_owned(), event));
     }
@@ -183,7 +187,7 @@ impl Player {
                 Act::Environment(environment) => {
                     let nodes = project::nodes(&environment);
                     let mut event = project::event(&environment.name, &nodes, self.clock.timestamp(at_s));
-                    event["id"] = Uuid::new_v4().to_string().into();
+                    identify(&mut event);
                     lines += &format!("{event}\n");
                     self.locked().nodes.insert(environment.name, nodes);
                 }
@@ -243,6 +247,11 @@ impl Player {
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn identify(event: &mut Value) {
+    event["id"] = Uuid::new_v4().to_string().into();
+    event["state"] = STATE.into();
 }
 
 /// When the first thing of the scenario that has a time happens; its start at the latest.

@@ -81,7 +81,7 @@ impl LocalCloud {
         Ok(written.await?)
     }
 
-    /// What the API answers about everything: `{"runs": [...], "environments": {name: dag}}`, each run with its `evaluations`,
+    /// What the API answers about the project without a name: `{"runs": [...], "environments": {name: dag}}`, each run with its `evaluations`,
     /// oldest first.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl LocalCloud {
         let links = Links::below(&self.base_url);
         let found = self.store.read(move |connection| {
             let (mut runs, mut dags) = (Vec::new(), json!({}));
-            for Project { seq: project, .. } in queries::projects(connection)? {
+            if let Some(Project { seq: project, .. }) = queries::project(connection, "")? {
                 let filter = ActivityFilter {
                     project,
                     kind: Kind::Run,

@@ -38,6 +38,7 @@ mod text; // long texts, truncated
 mod timestamp; // points in time: on the wire, in the database, on a page
 
 pub use handle::{DatabaseError, LocalCloud};
+pub use projects::below_project;
 pub use router::base_url;
 pub use server::{end, serve, serve_opened, shutdown_requested};
 pub use settings::{Secret, Settings};

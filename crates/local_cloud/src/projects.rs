@@ -50,6 +50,14 @@ pub(crate) async fn served(store: &Arc<Store>, extensions: &Extensions) -> Resul
     Ok(named.map_or_else(|| Served::Unknown(name.clone()), Served::One))
 }
 
+/// A request's address below its project's base URL, and the base URL's path: `/projects/{name}`, or nothing.
+pub fn below_project(uri: &Uri) -> (&str, Uri) {
+    match split(uri) {
+        Some((_, below)) => (&uri.path()[..prefix_len(uri.path())], below),
+        None => ("", uri.clone()),
+    }
+}
+
 /// `routes`, and the same below `/projects/{name}`.
 pub(crate) fn route(routes: Router) -> Router {
     let below = routes.clone();
@@ -74,12 +82,16 @@ async fn enter(routes: Router, request: Request) -> Response {
 /// The project's name, and what is left of the address below it.
 fn split(uri: &Uri) -> Option<(String, Uri)> {
     let path_and_query = uri.path_and_query()?.as_str();
-    let rest = path_and_query.strip_prefix(PREFIX)?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (segment, below) = rest.split_at(end);
+    let (prefix, below) = path_and_query.split_at(prefix_len(path_and_query));
+    let segment = prefix.strip_prefix(PREFIX)?;
     let segment = percent_decode_str(segment).decode_utf8_lossy();
     let below = if below.starts_with('/') { below.to_owned() } else { format!("/{below}") };
     Some((name_of_segment(&segment).to_owned(), below.parse().ok()?))
+}
+
+/// How much of a path is `/projects/{name}`.
+fn prefix_len(path: &str) -> usize {
+    path.strip_prefix(PREFIX).map_or(0, |rest| PREFIX.len() + rest.find(['/', '?']).unwrap_or(rest.len()))
 }
 
 #[cfg(test)]
@@ -97,5 +109,16 @@ mod tests {
         check("/projects/a%2Bb%3Agw/", "a+b:gw", "/");
         check("/projects/a+b?x=1", "a+b", "/?x=1");
         assert_eq!(split(&"/projects".parse().expect("a URI")), None);
+    }
+
+    #[test]
+    fn an_address_is_below_its_project() {
+        let check = |uri: &str, base: &str, below: &str| {
+            let uri: Uri = uri.parse().expect("a URI");
+            assert_eq!(below_project(&uri), (base, below.parse().expect("a URI")), "{uri}");
+        };
+        check("/projects/a%2Bb/api/v1/runs?limit=1", "/projects/a%2Bb", "/api/v1/runs?limit=1");
+        check("/projects/shop?x=1", "/projects/shop", "/?x=1");
+        check("/api/v1/runs?limit=1", "", "/api/v1/runs?limit=1");
     }
 }

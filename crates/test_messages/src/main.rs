@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     exit_code::of(runtime.and_then(|runtime| {
         let outcome = runtime.block_on(async {
             let mut reporter = OutputReporter::from_environment(false)?;
-            report_outcome(&mut reporter, async |reporter: &mut OutputReporter| send(&args, reporter).await).await
+            report_outcome(&mut reporter, None, async |reporter: &mut OutputReporter| send(&args, reporter).await).await
         });
         runtime.shutdown_background();
         outcome

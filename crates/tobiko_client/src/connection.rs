@@ -151,7 +151,9 @@ impl Connection {
             self.was_good.store(true, Ordering::Relaxed);
         }
         match result {
-            Err(Failure::Permanent(_)) if call.is_of_local_cloud && !self.is_local_cloud() => Ok(ApiResponse::NotFound),
+            Err(Failure::Permanent(_) | Failure::NoApi(_)) if call.is_of_local_cloud && !self.is_local_cloud() => {
+                Ok(ApiResponse::NotFound)
+            }
             result => result,
         }
     }

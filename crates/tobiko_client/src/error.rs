@@ -15,8 +15,8 @@ pub enum Error {
     /// 403: authenticated, but not allowed.
     #[error("{url} {reason}")]
     PermissionDenied { url: String, reason: String },
-    /// The server at this URL does not answer as the V1 API does, or not as a token endpoint, and never did: also after all retries,
-    /// and without a good response before.
+    /// The server at this URL does not answer as the V1 API does, or not as a token endpoint, and never did: also when asked
+    /// once more, and without a good response before.
     #[error("{url} {reason}: {remedy}")]
     UnexpectedResponse { url: String, reason: String, remedy: &'static str },
     /// The API understood the request and rejected it: 400, 422 and the like.
@@ -40,6 +40,8 @@ pub(crate) enum Failure {
     /// May be better the next time. `error` is what the call fails with when there is no next time, `retry_after` the wait that the
     /// server asks for.
     Transient { error: Error, retry_after: Option<Duration> },
+    /// There is nothing at this path, and the server does not say so as the API would: the base URL is wrong, unless it was right before.
+    NoApi(Error),
     /// Would be the same the next time.
     Permanent(Error),
 }
@@ -54,7 +56,10 @@ impl Failure {
     /// base URL is not to blame.
     pub fn of_unexpected_response(self, was_good: bool) -> Failure {
         match self {
-            Failure::Permanent(Error::UnexpectedResponse { url, reason, .. }) if was_good => {
+            Failure::Permanent(Error::UnexpectedResponse { url, reason, .. })
+            | Failure::NoApi(Error::UnexpectedResponse { url, reason, .. })
+                if was_good =>
+            {
                 Failure::unreachable(url, format!("it {reason}"))
             }
             Failure::Permanent(error @ Error::UnexpectedResponse { .. }) => {

@@ -29,8 +29,11 @@ impl Usage {
 pub struct NotFound(pub String);
 
 /// A person, or the process that supervises this one, requested a stop.
-#[derive(Debug)]
-pub struct Interrupted;
+#[derive(Debug, Default)]
+pub struct Interrupted {
+    /// What goes on all the same, where that may be in doubt.
+    pub unaffected: Option<&'static str>,
+}
 
 /// Nothing can be reported to Dagster any more, but by the exit code.
 #[derive(Debug)]
@@ -56,7 +59,10 @@ impl fmt::Display for NotFound {
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted")
+        match self.unaffected {
+            Some(what) => write!(f, "interrupted; {what}"),
+            None => f.write_str("interrupted"),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub async fn requested(for_launcher: bool) -> Result<Interrupted> {
         () = orphaned(), if for_launcher => {}
         () = stdin_closed(), if for_launcher && env::var_os(STDIN_IS_HELD).is_some() => {}
     }
-    Ok(Interrupted)
+    Ok(Interrupted::default())
 }
 
 /// Returns when the launcher has closed stdin, as its end does. Unlike the check of the parent, this also notices a launcher that

@@ -50,6 +50,38 @@ async fn answers_of_another_kind() {
 }
 
 #[tokio::test]
+async fn a_project_beside_the_scenarios_takes_nothing_from_it_and_faults_meet_both() {
+    let cloud = three_runs().await;
+    let started = json!({"id": "e1", "at": "2026-01-01T00:00:00Z", "type": "run_started", "run_id": "other-1",
+                         "environment": "prod", "project": "other", "project_is_named": true, "state": "of another"});
+    let sent = cloud.http.post(format!("{}/recorder/v1/events", cloud.base)).json(&started).send().await;
+    let sent: Value = sent.expect("an answer").json().await.expect("JSON");
+    assert_eq!(sent["accepted"], 1, "{sent}");
+    let runs_of = async |project: &str| -> Result<Vec<String>, u16> {
+        let url = format!("{}/projects/{project}/api/v1/runs?sort=asc", cloud.base);
+        let answer = cloud.http.get(url).send().await.expect("an answer");
+        if !answer.status().is_success() {
+            return Err(answer.status().as_u16());
+        }
+        let runs: Vec<Value> = answer.json().await.expect("a list");
+        Ok(runs.iter().map(|run| run["run_id"].as_str().unwrap_or_default().to_owned()).collect())
+    };
+    assert_eq!(runs_of("default").await, Ok(["r1", "r2", "r3"].map(str::to_owned).to_vec()));
+    assert_eq!(runs_of("other").await, Ok(vec!["other-1".to_owned()]));
+    let state = cloud.state().await;
+    assert_eq!(state["runs"].as_array().map(Vec::len), Some(3), "the truth is the scenario's own: {state}");
+
+    cloud.fault(json!({"do": {"answer": {"status": 500}}, "count": 2})).await;
+    assert_eq!([runs_of("default").await, runs_of("other").await], [Err(500), Err(500)]);
+    cloud.fault(json!({"do": {"redirect": "slash"}, "count": 1})).await;
+    let answer = cloud.http.get(format!("{}/projects/default/api/v1/runs?limit=1", cloud.base)).send().await;
+    let to = answer.expect("an answer").headers()["location"].to_str().expect("text").to_owned();
+    assert_eq!(to, "/projects/default/api/v1/runs/?limit=1");
+    let answer = cloud.http.get(format!("{}{to}", cloud.base)).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn connections_that_break() {
     let cloud = three_runs().await;
     cloud.fault(json!({"do": "drop", "count": 1})).await;

@@ -249,7 +249,9 @@ mod tests {
                 Failure::Transient { error: Error::Unreachable { url, reason }, .. } => {
                     format!("transient: {url} {reason}")
                 }
-                Failure::Transient { error, .. } | Failure::Permanent(error) => error.to_string(),
+                Failure::Transient { error, .. } | Failure::NoApi(error) | Failure::Permanent(error) => {
+                    error.to_string()
+                }
             };
             assert_eq!(text, expected);
         }

@@ -94,7 +94,10 @@ pub(crate) fn read<C>(response: &RawResponse, requested: &Url, bearer: &Secret) 
             Err(Error::PermissionDenied { url, reason }.into())
         }
         404 if is_404_of_the_api(body) => Ok(ApiResponse::NotFound),
-        404 => unexpected(format!("answers 404 with {}, not as the API does", detail())),
+        404 => {
+            let reason = format!("answers 404 with {}, not as the API does", detail());
+            Err(Failure::NoApi(Error::UnexpectedResponse { url, reason, remedy: CHECK_BASE_URL }))
+        }
         300..=399 => unexpected(format!("answers {status} without a location")),
         _ if is_html(body) => unexpected(format!("answers {status} with {}", detail())),
         _ => Err(Error::BadRequest { url, status, detail: detail() }.into()),
@@ -191,7 +194,9 @@ mod tests {
             Ok(ApiResponse::NotFound) => "not found".to_owned(),
             Ok(ApiResponse::Unauthenticated(_)) => "unauthenticated".to_owned(),
             Err(Failure::Transient { error: Error::Unreachable { reason, .. }, .. }) => format!("transient: {reason}"),
-            Err(Failure::Transient { error, .. } | Failure::Permanent(error)) => error.to_string(),
+            Err(Failure::Transient { error, .. } | Failure::NoApi(error) | Failure::Permanent(error)) => {
+                error.to_string()
+            }
         }
     }
 

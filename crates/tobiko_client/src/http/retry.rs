@@ -9,6 +9,9 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use crate::error::Failure;
 use crate::{Error, RetryConfig};
 
+/// What is not the API's answer is asked for once more only: a proxy's page may be gone then, and a wrong base URL is soon known.
+const UNEXPECTED_MAX_TRIES: u32 = 2;
+
 /// Calls `attempt` until it succeeds, fails permanently, or the limits are reached. `url` is what an error names when time is up.
 pub(crate) async fn retry<T, F, A>(config: RetryConfig, url: &str, mut attempt: F) -> Result<T, Error>
 where
@@ -34,12 +37,15 @@ where
                 },
             };
             Err(match failure {
-                Failure::Permanent(error) => backoff::Error::permanent(error),
+                Failure::Permanent(error) | Failure::NoApi(error) => backoff::Error::permanent(error),
                 Failure::Transient { error, retry_after } => {
                     *last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                    let is_unexpected = matches!(error, Error::UnexpectedResponse { .. });
+                    let most =
+                        if is_unexpected { UNEXPECTED_MAX_TRIES.min(config.max_tries) } else { config.max_tries };
                     let error = with_tries(error, tries);
                     match retry_after {
-                        _ if tries >= config.max_tries => backoff::Error::permanent(error),
+                        _ if tries >= most => backoff::Error::permanent(error),
                         Some(wait) if wait >= time_left() => backoff::Error::permanent(error),
                         Some(wait) => backoff::Error::retry_after(error, wait),
                         None => backoff::Error::transient(error),

@@ -114,14 +114,16 @@ async fn what_is_permanent_is_reported_at_once() {
 /// A response that is not the API's, and a part of the error about it.
 type NotTheApi = (fn() -> Reply, &'static str);
 
-const NOT_THE_API: [NotTheApi; 6] = [
+const NOT_THE_API: [NotTheApi; 5] = [
     (|| html(200, "<html><title>Sign in</title>"), "answers an HTML page, \"Sign in\" instead of JSON"),
     (|| json("{malformed"), "answers {malformed instead of JSON"),
     (|| json(r#"{"detail": "welcome"}"#), "JSON that is not a DAG"),
-    (|| html(404, "<html>"), "answers 404 with an HTML page"),
     (|| html(400, "<html>"), "answers 400 with an HTML page"),
     (|| status(302, ""), "answers 302 without a location"),
 ];
+
+/// The API's own 404 is JSON.
+const NO_API_HERE: NotTheApi = (|| html(404, "<html>"), "answers 404 with an HTML page");
 
 #[tokio::test]
 async fn what_is_not_the_api_is_retried_before_the_base_url_is_blamed() {
@@ -135,13 +137,20 @@ async fn what_is_not_the_api_is_retried_before_the_base_url_is_blamed() {
             error.to_string().contains(expected) && error.to_string().ends_with(": check TCLOUD_BASE_URL"),
             "{error}"
         );
-        assert_eq!(client.requests(), 5, "{error}");
+        // Once: who typed a wrong base URL does not wait for all tries.
+        assert_eq!(client.requests(), 2, "{error}");
     }
 }
 
 #[tokio::test]
+async fn a_404_that_is_not_the_apis_blames_the_base_url_at_once() {
+    let (bad, expected) = NO_API_HERE;
+    check_permanent(bad, &format!("{expected}, not as the API does: check TCLOUD_BASE_URL")).await;
+}
+
+#[tokio::test]
 async fn what_is_not_the_api_is_an_outage_after_a_good_response() {
-    for (bad, expected) in NOT_THE_API {
+    for (bad, expected) in NOT_THE_API.into_iter().chain([NO_API_HERE]) {
         // Also "there is no such thing" is a good response.
         for good in [|| json(r#"{"environment": "prod"}"#), || status(404, r#"{"detail": "no such environment"}"#)] {
             let cloud = Cloud::start(move |seen| if seen.before == 0 { good() } else { bad() }).await;

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::cli::Command;
 use crate::config::{TimeoutProfile, client};
+use crate::exit_code::Interrupted;
 use crate::report::events::{Event, FinishedAs, RunFinished};
 use crate::report::{OutputReporter, Reporter};
 use crate::{exit_code, shutdown};
@@ -61,7 +62,7 @@ pub async fn run(command: Command, quiet: bool) -> Result<ExitCode> {
                 let is_strict = !reporter.is_dagster();
                 sync::sync(&client, &args, is_strict, reporter).await
             };
-            report_outcome(&mut reporter, work).await
+            report_outcome(&mut reporter, None, work).await
         }
         Command::Mirror(args) => {
             let mut reporter = OutputReporter::from_environment(quiet)?;
@@ -71,13 +72,13 @@ pub async fn run(command: Command, quiet: bool) -> Result<ExitCode> {
                 let is_strict = !reporter.is_dagster();
                 mirror::mirror(&client, &args, &job, is_strict, reporter).await
             };
-            report_outcome(&mut reporter, work).await
+            report_outcome(&mut reporter, Some("the remote run continues untouched"), work).await
         }
         Command::Serve(args) => serve::serve(args).await,
     }
 }
 
-/// Does `work`, which reports what it finds, and reports how that ended.
+/// Does `work`, which reports what it finds, and reports how that ended. `unaffected`: what an interruption does not touch.
 ///
 /// Under Dagster the code is 0 whenever that could be reported: Python raises the failure.
 ///
@@ -86,14 +87,13 @@ pub async fn run(command: Command, quiet: bool) -> Result<ExitCode> {
 /// Under Dagster, that the channel is broken; at a terminal, whatever `work` fails with.
 pub async fn report_outcome(
     reporter: &mut OutputReporter,
+    unaffected: Option<&'static str>,
     work: impl AsyncFnOnce(&mut OutputReporter) -> Result<RunFinished>,
 ) -> Result<ExitCode> {
     let for_dagster = reporter.is_dagster();
     let outcome = tokio::select! {
         outcome = work(reporter) => outcome,
-        stop = shutdown::requested(for_dagster) => stop.and_then(|interrupted| {
-            Err(anyhow::Error::new(interrupted).context("the remote run continues untouched"))
-        }),
+        stop = shutdown::requested(for_dagster) => stop.and_then(|_| Err(Interrupted { unaffected }.into())),
     };
     match outcome {
         Ok(finished) => {

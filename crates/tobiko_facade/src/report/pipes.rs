@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::Reporter;
 use super::truncate::{
-    LONGEST_LOG_TEXT, LONGEST_METADATA, LONGEST_QUERY, LONGEST_REASON, LONGEST_WARNING, MOST_WARNINGS, short_link,
-    truncate_middle_json,
+    LONGEST_LOG_TEXT, LONGEST_METADATA, LONGEST_QUERY, LONGEST_REASON, LONGEST_WARNING, MOST_WARNINGS,
+    longest_reason_beside, short_link, truncate_middle_json,
 };
 use crate::exit_code::{ChannelBroken, Usage};
 use crate::report::events::epoch;
@@ -71,7 +71,7 @@ impl Pipes {
             "tobiko": "task",
             "node": task.node,
             "outcome": task.outcome.as_str(),
-            "reason": reason(task.reason.as_deref()),
+            "reason": reason(task.reason.as_deref(), longest_reason_beside(&task.node)),
             "link": short_link(task.link.as_deref()),
             "log_link": short_link(task.log_link.as_deref()),
             "warnings": warnings(&task.warnings),
@@ -117,7 +117,7 @@ impl Reporter for Pipes {
                 "tobiko": "done",
                 "outcome": finished.outcome.as_str(),
                 "run_id": finished.run_id,
-                "reason": reason(finished.reason.as_deref()),
+                "reason": reason(finished.reason.as_deref(), LONGEST_REASON),
                 "link": short_link(finished.link.as_deref()),
                 "tasks": finished.tasks,
                 "requests": finished.requests,
@@ -192,8 +192,8 @@ fn checked(check: &CheckResult) -> Metadata {
     metadata
 }
 
-fn reason(reason: Option<&str>) -> Option<Cow<'_, str>> {
-    reason.map(|reason| truncate_middle_json(reason, LONGEST_REASON))
+fn reason(reason: Option<&str>, longest: usize) -> Option<Cow<'_, str>> {
+    reason.map(|reason| truncate_middle_json(reason, longest))
 }
 
 fn warnings(warnings: &[String]) -> Vec<Cow<'_, str>> {
@@ -336,6 +336,42 @@ mod tests {
                 }
             },
         )
+    }
+
+    /// The lines that a channel has on which `event` was reported.
+    fn lines_of(event: &Event) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let Value::Object(parameters) = json!({"path": file.path()}) else { unreachable!() };
+        let context = PipesContext::new(Default::default(), parameters, &DefaultWriter::new()).unwrap();
+        Pipes { context, sent: 0 }.report(event).unwrap();
+        std::fs::read_to_string(file.path()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_long_name_leaves_less_room_for_the_reason() {
+        let long = |text: &str, length: usize| text.repeat(length);
+        for length in [10, 3 * 1024, 3 * 1024 + 1, 8 * 1024, 11 * 1024] {
+            let task = Task {
+                node: long("n", length),
+                model_name: String::new(),
+                key: None,
+                outcome: Outcome::Failure,
+                reason: Some(long("r", 100_000)),
+                link: Some(long("l", 1000)),
+                log_link: Some(long("l", 1000)),
+                warnings: vec![long("w", 9_000); 3],
+                evaluation_ids: Vec::new(),
+                late: false,
+                start_at: None,
+                end_at: None,
+                materialization: None,
+                checks: Vec::new(),
+            };
+            let lines = lines_of(&Event::Task(Box::new(task)));
+            let line = lines.iter().find(|line| line.contains("\"tobiko\"")).unwrap();
+            assert!(line.len() < 15 * 1024, "a name of {length} bytes: a line of {}", line.len());
+            assert!(line.contains(&long("n", length)) && line.contains("characters left out"), "{line}");
+        }
     }
 
     proptest! {

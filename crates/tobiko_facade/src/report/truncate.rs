@@ -12,6 +12,12 @@ pub const LONGEST_NAME: usize = 3 * 1024;
 /// Why a task or a run ended as it did.
 pub const LONGEST_REASON: usize = 8704;
 
+/// How long the reason of a node's task may be: what its name takes of the line beyond its budget is missing here. With a name
+/// of more than 11 KiB the line is too long all the same.
+pub fn longest_reason_beside(node: &str) -> usize {
+    LONGEST_REASON.saturating_sub(json_length(node).saturating_sub(LONGEST_NAME))
+}
+
 /// A longer link is left out: a part of it leads nowhere.
 pub const LONGEST_LINK: usize = 1024;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::process::{json as answer, run};
+use crate::process::{command, json as answer, run};
 
 async fn poll(cloud: &Cloud, since: &[&str]) -> Value {
     answer(&run(&[&["poll"], since].concat(), &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await)
@@ -91,6 +91,67 @@ async fn an_environment_as_it_was_typed_for_sqlmesh_is_found() {
         let output = run(&[command, "-e", "Feature/One-1"], &environment).await;
         assert!(output.status.success(), "{command}: {output:?}");
     }
+}
+
+/// What `tick` answers to `input`.
+async fn tick(cloud: &Cloud, environment: &str, input: Value) -> Value {
+    use tokio::io::AsyncWriteExt;
+    let mut command = command(&["tick", "-e", environment], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]);
+    let piped = std::process::Stdio::piped;
+    let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).await.unwrap();
+    answer(&child.wait_with_output().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_tick_finds_what_happened_in_an_environment_as_it_was_typed_for_sqlmesh() {
+    let cloud = Cloud::start().await;
+    let node = json!({"name": "a", "model_name": "a", "description": null, "source_type": "sql", "tags": [],
+        "parent_names": [], "audit_names": [], "type": "model", "version": "1"});
+    let of = json!({"environment": "feature_one_1"});
+    let with = |fields: Value| {
+        let mut event = of.clone();
+        event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        event
+    };
+    let evaluation = |owner: &str, id: &str| {
+        let started = json!({"type": "evaluation_started", "evaluation_id": id, owner: id, "node_name": "a", "version": "1",
+            "interval_start": null, "interval_end": null});
+        [
+            with(started),
+            json!({"type": "evaluation_ended", "evaluation_id": id, "status": "success", "error_message": null}),
+        ]
+    };
+    cloud.feed(&[with(json!({"type": "environment", "plan_id": "p", "start_at": null, "nodes": [node]}))]).await;
+    let environment = [("TCLOUD_BASE_URL", cloud.base_url.as_str())];
+    let manifest = answer(&run(&["definitions", "-e", "Feature/One-1"], &environment).await);
+    let loaded = json!({"exists": true, "fingerprint": manifest["fingerprint"]});
+
+    let first = tick(&cloud, "Feature/One-1", json!({"manifest": loaded})).await;
+    let [sync] = &first["reply"]["requests"].as_array().unwrap()[..] else { panic!("no sync: {first}") };
+    assert_eq!(sync["job"], "sync", "{first}");
+    let synced = json!({"status": "SUCCESS", "is_running": false, "is_complete": true});
+    let again = json!({"manifest": loaded, "cursor": first["reply"]["cursor"], "sync": synced});
+    let idle = tick(&cloud, "Feature/One-1", again).await;
+    assert_eq!((&idle["reply"]["requests"], idle["reply"]["skip_reason"].is_string()), (&json!([]), true), "{idle}");
+
+    let [started, ended] = evaluation("run_id", "r1");
+    let run_started = with(json!({"type": "run_started", "run_id": "r1"}));
+    let run_ended = with(json!({"type": "run_ended", "run_id": "r1", "status": "success", "error_message": null}));
+    cloud.feed(&[run_started, started, ended, run_ended]).await;
+    let again = json!({"manifest": loaded, "cursor": idle["reply"]["cursor"], "sync": synced});
+    let news = tick(&cloud, "Feature/One-1", again).await;
+    let [mirror] = &news["reply"]["requests"].as_array().unwrap()[..] else { panic!("no mirror: {news}") };
+    assert_eq!((&mirror["job"], &mirror["run_key"]), (&json!("mirror"), &json!("r1")), "{news}");
+
+    let [started, ended] = evaluation("plan_id", "p2");
+    let plan_started = with(json!({"type": "plan_started", "plan_id": "p2"}));
+    let plan_ended = with(json!({"type": "plan_ended", "plan_id": "p2", "status": "success", "error_message": null}));
+    cloud.feed(&[plan_started, started, ended, plan_ended]).await;
+    let again = json!({"manifest": loaded, "cursor": news["reply"]["cursor"], "sync": synced, "mirror": synced});
+    let news = tick(&cloud, "Feature/One-1", again).await;
+    let requests = news["reply"]["requests"].as_array().unwrap();
+    assert!(requests.iter().any(|request| request["job"] == "sync"), "{news}");
 }
 
 #[cfg(unix)]

@@ -89,6 +89,37 @@ impl Cloud {
         self.feed_whole_run(minute, run_id, "failed", Some("broken")).await;
     }
 
+    /// An environment of so many models, `m00`, `m01`, ..., and a failed run that evaluated all of them: `m00` failed, first.
+    pub async fn feed_run_of_many(&self, run_id: &str, models: usize) {
+        let names: Vec<String> = (0..models).map(|n| format!("m{n:02}")).collect();
+        let nodes: Vec<Value> = names
+            .iter()
+            .map(|name| {
+                json!({"name": name, "model_name": name, "description": null, "source_type": "sql", "tags": [],
+                       "parent_names": [], "audit_names": [], "type": "model", "version": "1"})
+            })
+            .collect();
+        let plan =
+            json!({"type": "environment", "environment": "prod", "plan_id": "p", "start_at": null, "nodes": nodes});
+        let started = json!({"type": "run_started", "run_id": run_id, "environment": "prod"});
+        let mut events = vec![plan, started];
+        for name in &names {
+            let id = format!("{run_id}-{name}");
+            let message = (name == "m00").then(|| format!("{name} broke"));
+            let status = if message.is_some() { "failed" } else { "success" };
+            events.push(
+                json!({"type": "evaluation_started", "evaluation_id": id, "run_id": run_id, "environment": "prod",
+                "node_name": name, "version": "1", "interval_start": null, "interval_end": null}),
+            );
+            events.push(
+                json!({"type": "evaluation_ended", "evaluation_id": id, "status": status, "error_message": message}),
+            );
+        }
+        events.push(json!({"type": "run_ended", "run_id": run_id, "environment": "prod", "status": "failed",
+            "error_message": "m00 broke"}));
+        self.feed(&events).await;
+    }
+
     async fn feed_whole_run(&self, minute: usize, run_id: &str, status: &str, error: Option<&str>) {
         let of_run = json!({"run_id": run_id, "environment": "prod"});
         let evaluation_id = format!("{run_id}-a");

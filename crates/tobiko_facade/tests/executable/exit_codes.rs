@@ -1,5 +1,8 @@
 //! Every failure is one sentence that names the thing, and the documented exit code.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Html;
@@ -99,11 +102,16 @@ async fn quiet_is_quiet() {
 async fn a_page_instead_of_the_api_is_5_and_names_the_base_url() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
-    let page = || async { (StatusCode::NOT_FOUND, Html("<html>not here</html>")) };
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let page = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { (StatusCode::NOT_FOUND, Html("<html>not here</html>")) }
+    };
     tokio::spawn(axum::serve(listener, Router::new().fallback(page)).into_future());
-    let environment =
-        [("TCLOUD_BASE_URL", base_url.as_str()), ("TCLOUD_TOKEN", "hush"), ("TOBIKO_FACADE_CALL_LIMIT_S", "4")];
+    let environment = [("TCLOUD_BASE_URL", base_url.as_str()), ("TCLOUD_TOKEN", "hush")];
     check_failure(&run(&["definitions"], &environment).await, 5, &["TCLOUD_BASE_URL"]);
+    assert_eq!(requests.load(Ordering::SeqCst), 1, "it is said at once");
 }
 
 #[tokio::test]
@@ -146,5 +154,61 @@ async fn ctrl_c_ends_it_with_130() {
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let output = child.wait_with_output().await.unwrap();
-    check_failure(&output, 130, &["interrupted", "the remote run continues untouched"]);
+    check_failure(&output, 130, &["error: interrupted; the remote run continues untouched"]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_in_check_speaks_of_no_run() {
+    use tokio::io::AsyncReadExt;
+    // A server that takes the request and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = command(&["check"], &[("TCLOUD_BASE_URL", base_url.as_str()), ("TCLOUD_TOKEN", "hush")]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let (mut connection, _) = listener.accept().await.unwrap();
+    connection.read_u8().await.unwrap();
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let errors: Vec<String> =
+        stderr(&output).lines().filter(|line| line.contains("error")).map(str::to_owned).collect();
+    assert_eq!(errors, ["error: interrupted"]);
+}
+
+#[tokio::test]
+async fn failures_are_repeated_at_the_end_of_a_long_run() {
+    let cloud = Cloud::start().await;
+    let lines = async |models: usize| {
+        cloud.feed_run_of_many(&format!("of-{models}"), models).await;
+        let output =
+            run(&["mirror", "--run-id", &format!("of-{models}")], &[("TCLOUD_BASE_URL", &cloud.base_url)]).await;
+        assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+        stdout(&output).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let short = lines(20).await;
+    assert_eq!(short.iter().filter(|line| line.starts_with('✗')).count(), 1, "it has not scrolled away: {short:#?}");
+    let long = lines(21).await;
+    let at = long.iter().position(|line| line == "failures, once more:").unwrap();
+    let before = long[..at].iter().filter(|line| line.starts_with('✗')).count();
+    let repeated: Vec<&str> =
+        long[at + 1..].iter().take_while(|line| !line.starts_with("failed")).map(String::as_str).collect();
+    assert_eq!(before, 1, "{long:#?}");
+    assert!(repeated[0].starts_with("✗ m00") && repeated[1].contains("m00 broke"), "{repeated:?}");
+    assert!(!repeated.iter().any(|line| line.starts_with('✓')), "{repeated:?}");
+}
+
+#[tokio::test]
+async fn a_local_cloud_forgets_an_environment_when_asked() {
+    let cloud = Cloud::start().await;
+    cloud.feed_environment().await;
+    cloud.feed_run("r1", "success", None).await;
+    let environment = [("TCLOUD_BASE_URL", cloud.base_url.as_str())];
+    let output = run(&["forget", "-e", "prod"], &environment).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(stdout(&output), "forgot the environment 'prod': it comes back with its next plan\n");
+    check_failure(&run(&["check"], &environment).await, 5, &["there is no environment 'prod'"]);
+    check_failure(&run(&["mirror", "--run-id", "r1"], &environment).await, 5, &["no run 'r1' in prod"]);
+    check_failure(&run(&["forget", "-e", "prod"], &environment).await, 5, &["nothing is forgotten"]);
 }
