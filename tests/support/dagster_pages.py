@@ -10,19 +10,29 @@ from pathlib import Path
 from typing import Any, Callable
 
 import dagster as dg
+from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster_graphql.schema import create_schema
+
+try:
+    from dagster._core.remote_origin import InProcessCodeLocationOrigin
+except ImportError:  # 1.9.1
+    from dagster._core.remote_representation.origin import InProcessCodeLocationOrigin
 
 Ask = Callable[..., dict[str, Any]]
 
 
 @contextmanager
-def pages(instance: dg.DagsterInstance, file: Path) -> Iterator[Ask]:
-    """Starts a code server, and asks as often as wanted; an answer is the data."""
-    target = PythonFileTarget(
+def pages(instance: dg.DagsterInstance, file: Path, has_server: bool = True) -> Iterator[Ask]:
+    """Loads the file, in a code server or in this process, and asks as often as wanted; an answer is the data."""
+    target: Any = PythonFileTarget(
         python_file=str(file), attribute=None, working_directory=str(file.parent), location_name="location"
     )
+    if not has_server:
+        origin = LoadableTargetOrigin(python_file=str(file), working_directory=str(file.parent))
+        target = InProcessTestWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, location_name="location"))
     schema = create_schema()
     with WorkspaceProcessContext(instance, target) as process_context:
 

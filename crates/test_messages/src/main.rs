@@ -15,7 +15,7 @@ use tobiko_facade::report::events::{Event, FinishedAs, RunFinished};
 use tobiko_facade::report::{OutputReporter, Reporter};
 
 /// Bytes of a message without filler, about.
-const BARE: usize = 160;
+const BARE: usize = 175;
 
 /// Sends numbered messages to Dagster, or prints them.
 #[derive(Debug, Parser)]
@@ -64,6 +64,7 @@ async fn send(args: &Args, reporter: &mut impl Reporter) -> Result<RunFinished> 
             model_name: String::new(),
             link: Some(link),
             at: Some(Timestamp::now()),
+            ended: false,
         })?;
         if (number + 1) % args.burst == 0 {
             tokio::time::sleep(Duration::from_millis(args.pause_ms)).await;

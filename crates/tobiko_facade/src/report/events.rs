@@ -8,8 +8,8 @@ use jiff::Timestamp;
 pub enum Event {
     /// The remote run that is followed; once, first.
     Run(RunFound),
-    /// A node's first evaluation has begun.
-    TaskStarted { node: String, model_name: String, link: Option<String>, at: Option<Timestamp> },
+    /// A node's first evaluation has begun. `ended`: its task has ended by now, too, and follows.
+    TaskStarted { node: String, model_name: String, link: Option<String>, at: Option<Timestamp>, ended: bool },
     /// What became of a task, with all that belongs to it.
     Task(Box<Task>),
     /// Something for the log.

@@ -76,6 +76,7 @@ impl Pipes {
             "log_link": short_link(task.log_link.as_deref()),
             "warnings": warnings(&task.warnings),
             "late": task.late,
+            "at": task.end_at.or(task.start_at).map(epoch),
             "materialized": task.materialization.is_some(),
             "checks": task.checks.len(),
         }))
@@ -99,9 +100,13 @@ impl Reporter for Pipes {
                 "link": short_link(run.link.as_deref()),
                 "start_at": run.start_at.map(epoch),
             })),
-            Event::TaskStarted { node, link, at, .. } => {
-                self.custom(json!({"tobiko": "task_started", "node": node, "link": link, "at": at.map(epoch)}))
-            }
+            Event::TaskStarted { node, link, at, ended, .. } => self.custom(json!({
+                "tobiko": "task_started",
+                "node": node,
+                "link": link,
+                "at": at.map(epoch),
+                "ended": ended,
+            })),
             Event::Task(task) => self.task(task),
             Event::Log(level, text) => {
                 let text = truncate_middle_json(text, LONGEST_LOG_TEXT);

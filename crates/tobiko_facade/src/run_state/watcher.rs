@@ -169,7 +169,8 @@ impl Watcher {
             if has_begun && !new.is_empty() && !reported.started && !reported.decided {
                 reported.started = true;
                 let first = new.first_started();
-                started.push((first.and_then(|e| e.start_at), name.clone(), first.and_then(|e| e.link.clone())));
+                let (at, link) = (first.and_then(|e| e.start_at), first.and_then(|e| e.link.clone()));
+                started.push((at, name.clone(), link, matches!(state, TaskState::Decided(_))));
             }
             if let TaskState::Decided(verdict) = state {
                 let late = std::mem::replace(&mut reported.decided, true);
@@ -179,9 +180,9 @@ impl Watcher {
         }
         started.sort_by_key(|(at, ..)| *at);
         ended.sort_by_key(|task| task.evaluations.end_at);
-        let event = |(at, node, link): (_, String, _)| {
+        let event = |(at, node, link, ended): (_, String, _, _)| {
             let model_name = self.assets.model_name(&node).to_owned();
-            Event::TaskStarted { node, model_name, link, at }
+            Event::TaskStarted { node, model_name, link, at, ended }
         };
         let started = started.into_iter().map(event).collect();
         Changes { started, ended }

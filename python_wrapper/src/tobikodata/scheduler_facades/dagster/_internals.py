@@ -12,8 +12,8 @@ from typing import Any
 
 import dagster as dg
 
-# Events that no public call puts on a run: check evaluations from an op (1.9.1 refuses them), and asset
-# events of a run that belong to no step.
+# Events that no public call puts on a run: check evaluations from an op (1.9.1 refuses them), asset
+# events of a run that belong to no step, and that an asset is about to be materialized.
 from dagster._core.definitions import AssetCheckEvaluation
 
 # Run and step workers get the manifest that the code server loaded: they send no request to the cloud.
@@ -22,7 +22,7 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadType,
     StateBackedDefinitionsLoader,
 )
-from dagster._core.events import StepMaterializationData
+from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 
 # The executor: one process for all steps, which start and end as their tasks are reported. Dagster's public
 # executors run steps one after the other, or each in a process of its own.
@@ -124,6 +124,7 @@ __all__ = [
     "AssetCheckEvaluation",
     "AssetCheckEvaluationPlanned",
     "AssetCheckEvaluationTargetMaterializationData",
+    "AssetMaterializationPlannedData",
     "CapturedLogContext",
     "ComputeIOType",
     "DagsterLibraryRegistry",

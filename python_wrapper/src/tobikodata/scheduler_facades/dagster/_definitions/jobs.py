@@ -10,9 +10,10 @@ import dagster as dg
 from .._environment import ENVIRONMENT_TAG, MIRROR_COMPLETE, MIRROR_TAG, PLAN_ID_TAG, SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._events.events import filter_new, write_from_op
-from .._events.latest import EventLog
+from .._events.latest import EventLog, LatestEvent
 from .._events.messages import TaskResult
 from .._launch import executable
+from .._mirror.announcements import hand_back_for_interrupted, show_failure_again, show_written
 from .._mirror.executor import mirror_executor
 from .._mirror.task import mirror_op
 
@@ -101,6 +102,7 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
 def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[dg.AssetMaterialization]:
     log = EventLog(context.instance, context.run_id)
     plan_id = context.op_config["plan_id"] or context.run.tags.get(PLAN_ID_TAG)
+    hand_back_for_interrupted(context.instance)
     written = skipped = 0
     arguments = [
         "sync",
@@ -119,7 +121,9 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
                         f"{result.node} failed in {environment.manifest.cloud}: {result.reason or 'no message'}"
                     )
                 new = filter_new(result, log, include_existing=context.op_config["full"])
+                before = {m.key: (log.run_shown(m.key), log.asset(m.key)) for m in new.materializations}
                 yield from write_from_op(new, log, context)
+                _show(context, result, before)
                 written += len(new.materializations) + len(new.checks)
                 skipped += len(new.skip_reasons)
         reason = launched.incomplete_reason()
@@ -135,3 +139,18 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
             metadata={"Log Link": dg.MetadataValue.url(link)} if link else None,
             allow_retries=False,
         )
+
+
+def _show(
+    context: dg.OpExecutionContext,
+    result: TaskResult,
+    before: dict[dg.AssetKey, tuple[str | None, LatestEvent | None]],
+) -> None:
+    """Makes assets that were written show this run; where an evaluation has failed since, the run that shows that."""
+    for key, (run_id, latest) in before.items():
+        if run_id is None or run_id == context.run_id:
+            continue
+        if result.outcome == "failure" and (latest is None or latest.run_id != run_id):
+            show_failure_again(context.instance, run_id, key)
+        else:
+            show_written(context.instance, context.run, key, SYNC_OP)

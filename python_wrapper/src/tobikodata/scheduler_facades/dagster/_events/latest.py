@@ -49,6 +49,7 @@ class EventLog:
         self._run_id = run_id
         self._assets: dict[dg.AssetKey, LatestEvent | None] = {}
         self._checks: dict[dg.AssetCheckKey, LatestEvent | None] = {}
+        self._shown: dict[dg.AssetKey, str] = {}
         self._planned: set[dg.AssetCheckKey] = set()
         self._wiped_at: dict[dg.AssetKey, float] = {}
         self._read_at: dict[Any, float] = {}
@@ -76,8 +77,17 @@ class EventLog:
         for key in keys:
             self._prefetched.pop(key, None)
 
+    def refresh_asset(self, key: dg.AssetKey) -> None:
+        """Makes sure that what is cached of one asset is fresh."""
+        if self._is_stale(key):
+            self._read_assets([key])
+
     def asset(self, key: dg.AssetKey) -> LatestEvent | None:
         return self._assets.get(key)
+
+    def run_shown(self, key: dg.AssetKey) -> str | None:
+        """The id of the run that announced or materialized the asset last."""
+        return self._shown.get(key)
 
     def check(self, key: dg.AssetCheckKey) -> LatestEvent | None:
         return self._checks.get(key)
@@ -90,7 +100,11 @@ class EventLog:
         """Whether this run has already planned the check: to plan it twice is an error in Dagster."""
         return key in self._planned
 
+    def announced(self, key: dg.AssetKey) -> None:
+        self._shown[key] = self._run_id
+
     def wrote_asset(self, materialization: Materialization) -> None:
+        self._shown[materialization.key] = self._run_id
         self._assets[materialization.key] = LatestEvent(
             materialization.evaluation_id, materialization.timestamp, self._run_id
         )
@@ -110,12 +124,16 @@ class EventLog:
         self._assets.update(dict.fromkeys(keys))
         self._read_at.update(dict.fromkeys(keys, now))
         unknown = dict.fromkeys(keys)
+        for key in keys:
+            self._shown.pop(key, None)
         for record in self._instance.get_asset_records(keys):
             key, details = record.asset_entry.asset_key, record.asset_entry.asset_details
             unknown.pop(key, None)
             wiped_at = details.last_wipe_timestamp if details else None
             if wiped_at:
                 self._wiped_at[key] = wiped_at
+            if record.asset_entry.last_run_id is not None:
+                self._shown[key] = record.asset_entry.last_run_id
             latest = record.asset_entry.last_materialization_record
             # A wiped asset that is announced on a run shows up with the materialization from before.
             if latest is not None and wiped_at and latest.timestamp <= wiped_at:

@@ -31,10 +31,11 @@ class RemoteRun:
 
 @dataclass(frozen=True)
 class TaskStarted:
-    """The node's first evaluation has started."""
+    """The node's first evaluation has started. `ended`: its task has ended by now, too, and its result follows."""
 
     node: str
     link: str | None = None
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Everything reported of one task. `late`: its step has already finished."""
+    """Everything reported of one task.
+
+    `late`: its step has already finished. `at`: when its last evaluation ended, or began if none has, in Unix seconds.
+    """
 
     node: str
     outcome: str
@@ -78,6 +82,7 @@ class TaskResult:
     log_link: str | None = None
     warnings: tuple[str, ...] = ()
     late: bool = False
+    at: float | None = None
     materializations: tuple[Materialization, ...] = ()
     checks: tuple[CheckResult, ...] = ()
 
@@ -170,7 +175,7 @@ class Assembler:
                 RemoteRun(payload["run_id"], payload.get("environment"), payload.get("status"), payload.get("link"))
             ]
         if kind == "task_started":
-            return [TaskStarted(payload["node"], payload.get("link"))]
+            return [TaskStarted(payload["node"], payload.get("link"), bool(payload.get("ended")))]
         if kind == "task":
             return self._close_task(payload)
         if kind == "done":
@@ -196,6 +201,7 @@ class Assembler:
             log_link=payload.get("log_link"),
             warnings=tuple(payload.get("warnings") or ()),
             late=bool(payload.get("late")),
+            at=payload.get("at"),
             materializations=materializations,
             checks=checks,
         )

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from .. import _internals
+from .announcements import hand_back_all
 
 # Dagster's pages hide tags with this prefix. The second is that of runs which an earlier release has launched.
 ALIVE_TAG = ".dagster/tobiko_alive_at"
@@ -55,6 +56,7 @@ def ended_or_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bo
     again = context.instance.get_run_by_id(run.run_id)
     if again is None or again.is_finished or not _is_silent(context.instance, run.run_id):
         return False
+    hand_back_all(context.instance, again)  # before its failure shows
     message = f"Nobody executes this run any more: no heartbeat from its worker for {SILENCE_LIMIT_S:.0f} s."
     if again.status == dg.DagsterRunStatus.CANCELING:
         context.instance.report_run_canceled(again, message)

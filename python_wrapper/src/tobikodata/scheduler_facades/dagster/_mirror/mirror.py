@@ -18,6 +18,7 @@ from .._errors import MirrorBroken, RemoteRunFailed
 from .._events.events import NewEvents, filter_new, write_all
 from .._events.latest import EventLog, reported_by_earlier_attempts
 from .._events.messages import Event, RemoteRun, RunFinished, TaskResult, TaskStarted
+from .announcements import Announcements, hand_back_for_interrupted
 from .runs import note_remote_run
 from .task import Verdict, skipped_text
 
@@ -51,6 +52,8 @@ class Mirror:
         self._instance = job_context.instance
         self._log = EventLog(self._instance, self._run.run_id)
         self._reported = reported_by_earlier_attempts(self._instance, self._run)
+        hand_back_for_interrupted(self._instance)
+        self._announcements = Announcements(environment, self._instance, self._run, self._log)
         selected = set(plan.step_keys_to_execute)
         self._step_of = {n: op for n, op in environment.manifest.op_of.items() if op in selected}
         self._node_of = {op: node for node, op in self._step_of.items()}
@@ -86,6 +89,7 @@ class Mirror:
                 f"Mirroring run {event.run_id} of environment {self._environment.name}: {event.link}"
             )
         elif isinstance(event, TaskStarted):
+            self._announcements.start(event)
             if event.node in self._step_of:
                 self._remote_started.add(self._step_of[event.node])
                 yield from self._advance()
@@ -109,6 +113,7 @@ class Mirror:
         done = self._run_finished
         if done is None or not done.is_complete:
             reason = incomplete_reason or "no reason given"
+            self._announcements.close(self._verdicts.values())
             yield from self._fail_open_steps(reason)
             if self._remote_run_id is None:
                 raise MirrorBroken(f"no remote run was mirrored: {reason}")
@@ -117,6 +122,7 @@ class Mirror:
                 f"all of it: {reason}"
             )
         yield from self._finish_unreported(done)
+        self._announcements.close(self._verdicts.values())
         self._instance.add_run_tags(self._run.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
         if done.outcome == "failure" and (self._failures_without_step or not self._failed_nodes):
             raise RemoteRunFailed(self._failure_text(done))
@@ -135,6 +141,7 @@ class Mirror:
         return self._active.check_for_interrupts()
 
     def cancel(self) -> Events:
+        self._announcements.close(self._verdicts.values())
         yield from self._fail_open_steps("cancelled in Dagster; the remote run continues untouched")
         self._active.mark_interrupted()
         raise dg.DagsterExecutionInterruptedError("cancelled")
@@ -176,7 +183,7 @@ class Mirror:
         if result.outcome == "skipped" and key in self._ready:
             yield from self._skip(key, result)
         else:
-            yield from self._finish(key, Verdict(result, self._log, self._reported))
+            yield from self._finish(key, Verdict(result, self._log, self._reported, self._announcements))
 
     def _finish(self, key: str, verdict: Verdict) -> Events:
         if key in self._ready:
@@ -234,6 +241,7 @@ class Mirror:
         if result.outcome == "failure":
             self._failures_without_step.append(f"{result.node} ({result.reason or 'no message'})")
         self._warn_about(result, new, why)
+        self._announcements.settle(result, new)
         yield from write_all(new, self._log, self._job_context)
 
     def _warn_about(self, result: TaskResult, new: NewEvents, why: str) -> None:
@@ -258,7 +266,8 @@ class Mirror:
 
     def _fail_open_steps(self, why: str) -> Events:
         for key in list(self._started):
-            yield from self._finish(key, Verdict(None, self._log, self._reported, incomplete=why))
+            verdict = Verdict(None, self._log, self._reported, self._announcements, incomplete=why)
+            yield from self._finish(key, verdict)
 
 
 def _unreported(node: str, done: RunFinished) -> TaskResult:

@@ -15,8 +15,9 @@ from .._environment import Environment
 from .._errors import MirrorBroken
 from .._events.events import filter_new, write_from_op
 from .._events.latest import EventLog, reported_by_earlier_attempts
-from .._events.messages import RemoteRun, TaskResult
+from .._events.messages import RemoteRun, TaskResult, TaskStarted
 from .._launch import executable
+from .announcements import Announcements
 from .runs import note_remote_run, which_run
 
 _ATTRIBUTE = "_tobiko_verdict"
@@ -29,6 +30,7 @@ class Verdict:
     result: TaskResult | None
     log: EventLog
     reported: frozenset[tuple[Any, str]]
+    announcements: Announcements
     incomplete: str | None = None
 
     def hand_over(self, step_context: Any) -> None:
@@ -77,6 +79,7 @@ def _report(
         context.log.info("; ".join(new.skip_reasons))
     for warning in result.warnings:
         context.log.warning(warning)
+    verdict.announcements.settle(result, new)
     yield from write_from_op(new, verdict.log, context)
     if result.outcome == "failure":
         raise dg.Failure(
@@ -104,18 +107,26 @@ def _fetch(context: dg.OpExecutionContext, environment: Environment, node: str) 
         *which_run(context.instance, context.run),
         f"--node={node}",
     ]
+    log = EventLog(context.instance, context.run_id)
+    announcements = Announcements(environment, context.instance, context.run, log)
     result: TaskResult | None = None
-    with environment.launch(arguments, context) as launched:
-        for event in (event for events in launched.batches() for event in events):
-            if isinstance(event, RemoteRun):
-                note_remote_run(context.instance, context.run, event.run_id)
-            elif isinstance(event, TaskResult) and event.node == node:
-                result = _merged(result, event) if result else event
-        reason = launched.incomplete_reason()
-    if reason or result is None:
-        raise MirrorBroken(reason or f"nothing was reported of {node}") from None
+    try:
+        with environment.launch(arguments, context) as launched:
+            for event in (event for events in launched.batches() for event in events):
+                if isinstance(event, RemoteRun):
+                    note_remote_run(context.instance, context.run, event.run_id)
+                elif isinstance(event, TaskStarted) and event.node == node:
+                    announcements.start(event)
+                elif isinstance(event, TaskResult) and event.node == node:
+                    result = _merged(result, event) if result else event
+            reason = launched.incomplete_reason()
+        if reason or result is None:
+            raise MirrorBroken(reason or f"nothing was reported of {node}") from None
+    except BaseException:  # an interruption, too
+        announcements.hand_back_open()
+        raise
     reported = reported_by_earlier_attempts(context.instance, context.run)
-    return Verdict(result, EventLog(context.instance, context.run_id), reported)
+    return Verdict(result, log, reported, announcements)
 
 
 def _merged(first: TaskResult, later: TaskResult) -> TaskResult:

@@ -13,6 +13,7 @@ import dagster as dg
 from .._environment import SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._launch import executable
+from .._mirror.announcements import hand_back_for_interrupted
 from .dagster_runs import last_mirror, last_sync, with_free_key
 from .reload import reload
 
@@ -33,8 +34,10 @@ def track_sensor(
 
 
 def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
+    state = _state(context, environment)
+    hand_back_for_interrupted(context.instance)
     try:
-        answer = executable.tick(environment.connection, environment.name, _state(context, environment))
+        answer = executable.tick(environment.connection, environment.name, state)
     except TobikoFacadeError as error:
         # An outage passes by itself: the tick is skipped and says why. What a person must mend fails it.
         if error.outage:
