@@ -160,6 +160,9 @@ def test_the_dag_is_that_of_the_finalized_environment(story: Story) -> None:
     assert facts["description"] == "Two rows a day."
     assert facts["tags"] == ["a", "b"]
     assert facts["audit_names"] == ["not_null", "few_rows"]
+    assert facts["cron"] == "@daily"
+    assert nodes['"shop"."t"."ref"']["cron"] is None  # a seed is never due
+    assert nodes['"shop"."ext"."source"']["cron"] is None
     assert {name: node["source_type"] for name, node in nodes.items() if node["source_type"] != "sql"} == {
         '"shop"."t"."ref"': "seed",
         '"shop"."ext"."source"': "external",

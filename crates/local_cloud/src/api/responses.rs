@@ -30,7 +30,7 @@ fn dag_node(node: Node, environment: &str, links: &Links) -> DagNode {
         audit_names: node.audit_names,
         audits: node.audits.into_iter().map(Into::into).collect(),
         node_type: node.node_type.into(),
-        cron: None,
+        cron: node.cron,
     }
 }
 

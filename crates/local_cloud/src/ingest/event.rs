@@ -73,6 +73,7 @@ pub(crate) struct NewNode {
     audit_names: Vec<String>,
     /// The same with details: [`NodeAudit`]s. What cannot be read as one does not make the environment unreadable.
     audits: Option<Value>,
+    cron: Option<String>,
 }
 
 /// Names the run or the plan that an event belongs to.
@@ -198,6 +199,7 @@ impl From<NewNode> for Node {
             parent_names: seen.parent_names,
             audit_names: seen.audit_names,
             audits: audits(seen.audits),
+            cron: seen.cron,
         }
     }
 }

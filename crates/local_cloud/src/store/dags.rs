@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub audit_names: Vec<String>,
     /// Empty where the recorder says only their names. One audit may be there several times, with other arguments.
     pub audits: Vec<NodeAudit>,
+    /// When it is due; `None` where the recorder does not say: it is a seed or an external model, or the recorder is older.
+    pub cron: Option<String>,
 }
 
 /// An audit as a model uses it.
@@ -117,8 +119,8 @@ pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<(
             dag.schedule_seconds
         ])?;
     let seq = connection.last_insert_rowid();
-    let mut insert =
-        connection.prepare_cached("INSERT INTO dag_node VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?;
+    let mut insert = connection
+        .prepare_cached("INSERT INTO dag_node VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
     for (position, node) in dag.nodes.iter().enumerate() {
         insert.execute(params![
             seq,
@@ -133,6 +135,7 @@ pub(crate) fn save_dag(connection: &Connection, dag: &Dag) -> rusqlite::Result<(
             to_json(&node.parent_names),
             to_json(&node.audit_names),
             serde_json::to_string(&node.audits).unwrap_or_else(|_| "[]".to_owned()),
+            node.cron,
         ])?;
     }
     connection.execute(
@@ -178,6 +181,7 @@ fn node_from_row(row: &Row<'_>) -> rusqlite::Result<Node> {
         parent_names: from_json(row, "parent_names")?,
         audit_names: from_json(row, "audit_names")?,
         audits: from_json(row, "audits")?,
+        cron: row.get("cron")?,
     })
 }
 

@@ -43,6 +43,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../schema/0001_runs_evaluations_dags.sql")),
     M::up(include_str!("../schema/0002_projects_plans_due.sql")),
     M::up(include_str!("../schema/0003_audits_rows.sql")),
+    M::up(include_str!("../schema/0004_crons.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

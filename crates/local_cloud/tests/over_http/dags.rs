@@ -33,6 +33,18 @@ async fn a_dag_has_what_the_recorder_sent() {
 }
 
 #[tokio::test]
+async fn a_node_has_its_cron_where_the_recorder_says_it() {
+    let cloud = Cloud::start().await;
+    let mut daily = model(ORDERS, "v1");
+    daily["cron"] = json!("@daily");
+    cloud.ingest(&[environment("prod", 0, &[daily, model(ITEMS, "v1")])]).await;
+    let dag = cloud.get("/dags/prod").await;
+    let node = |name: &str| dag["nodes"].as_array().and_then(|nodes| nodes.iter().find(|node| node["name"] == name));
+    assert_eq!(node(ORDERS).and_then(|node| node.get("cron")), Some(&json!("@daily")));
+    assert_eq!(node(ITEMS).and_then(|node| node.get("cron")), None);
+}
+
+#[tokio::test]
 async fn an_unknown_environment_is_404() {
     let cloud = Cloud::start().await;
     assert!(cloud.missing("/dags/prod").await.contains("\"prod\" does not exist"));

@@ -58,6 +58,8 @@ def _node(snapshot: Any, deployability: Any) -> dict[str, Any]:
         "tags": list(node.tags),
         "parent_names": sorted({parent.name for parent in snapshot.parents}),
         "audit_names": list(dict.fromkeys(audits)),
+        # A seed is loaded when it changes, an external model never.
+        "cron": node.cron if snapshot.evaluatable and not snapshot.is_seed else None,
         "type": "audit" if snapshot.is_audit else "model",
         "version": version_of(snapshot, deployability),
     }

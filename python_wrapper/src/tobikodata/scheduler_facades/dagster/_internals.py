@@ -64,6 +64,8 @@ try:
 except ImportError:
     set_defs_state_storage = DefsStateManagementType = None  # type: ignore[assignment, misc]
 
+# What the ticks of a cron are; Dagster has it for its schedules.
+from dagster._utils.schedules import cron_string_iterator, is_valid_cron_string
 from packaging.version import Version
 
 # Before 1.10.14 (1.10.0 still), an evaluation on a run stays invisible unless it was planned there first.
@@ -89,6 +91,10 @@ def asset_dep(key: dg.AssetKey, partition_mapping: Any, table_name: str | None) 
     """A dep; `table_name` only where deps have metadata."""
     more: dict[str, Any] = {"metadata": {"dagster/table_name": table_name}} if table_name else {}
     return dg.AssetDep(key, partition_mapping=partition_mapping, **more)
+
+
+# Since 1.12, a policy may be a time window, and is given to an asset's spec.
+HAS_FRESHNESS_POLICIES = hasattr(getattr(dg, "FreshnessPolicy", None), "time_window")
 
 
 def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[dg.AssetKey, float]:
@@ -120,6 +126,7 @@ __all__ = [
     "CHECKS_NEED_PLANNED",
     "DEPS_HAVE_METADATA",
     "EVENTS_HAVE_TIMES",
+    "HAS_FRESHNESS_POLICIES",
     "ActiveExecution",
     "AssetCheckEvaluation",
     "AssetCheckEvaluationPlanned",
@@ -142,7 +149,9 @@ __all__ = [
     "StepMaterializationData",
     "WorkerStatus",
     "asset_dep",
+    "cron_string_iterator",
     "dagster_event_sequence_for_step",
+    "is_valid_cron_string",
     "replace_attributes",
     "set_defs_state_storage",
     "trigger_hooks",
