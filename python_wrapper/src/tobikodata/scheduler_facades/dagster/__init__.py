@@ -25,6 +25,7 @@ import dagster as dg  # noqa: E402  # whether it is there was asked before
 from ._asset_specs import load_sqlmesh_asset_specs  # noqa: E402  # needs Dagster
 from ._environment import ENVIRONMENT_TAG  # noqa: E402
 from ._facade import SQLMeshEnterpriseDagster  # noqa: E402
+from ._freshness import SQLMeshFreshness  # noqa: E402
 from ._kubernetes.launcher import KubernetesLauncher  # noqa: E402
 from ._launch.subprocess import SubprocessLauncher  # noqa: E402
 from ._models import SQLMeshAudit, SQLMeshModel  # noqa: E402
@@ -45,6 +46,7 @@ __all__ = [
     "SQLMeshAudit",
     "SQLMeshComponent",
     "SQLMeshEnterpriseDagster",
+    "SQLMeshFreshness",
     "SQLMeshModel",
     "SubprocessLauncher",
     "TobikoCloudResource",

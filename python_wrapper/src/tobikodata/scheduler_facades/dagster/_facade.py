@@ -9,6 +9,7 @@ import dagster as dg
 
 from ._definitions.load import DefinitionsOf
 from ._environment import GraphQL
+from ._freshness import SQLMeshFreshness
 from ._launch.connection import Connection, plain
 from ._launch.launcher import Launcher
 from ._launch.subprocess import SubprocessLauncher
@@ -71,6 +72,7 @@ class SQLMeshEnterpriseDagster:
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
         name: str | None = None,
+        freshness: SQLMeshFreshness | None = None,
     ) -> dg.Definitions:
         """Assets, checks, the sync and mirror jobs and the sensor of one SQLMesh environment.
 
@@ -89,6 +91,8 @@ class SQLMeshEnterpriseDagster:
             exclude: Which of them are not, in the same way. Nothing is reported of them.
             name: A name for the project, in the names of jobs, sensor and resource. Needed where two projects with
                 an environment of the same name share a code location.
+            freshness: Gives each model whose cron the cloud knows a freshness policy (Dagster 1.12 and later), e.g.
+                `SQLMeshFreshness(slack=timedelta(hours=3))`. One that the translator gave stays.
 
         Returns:
             Definitions to use as they are, or to combine with `dagster.Definitions.merge`.
@@ -105,6 +109,7 @@ class SQLMeshEnterpriseDagster:
             include,
             exclude,
             plain(name),
+            freshness,
         )
         return self.definitions_of(environment, asset_prefix, enable_sensor_by_default, options).load()
 

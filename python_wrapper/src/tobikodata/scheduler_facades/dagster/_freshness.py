@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
@@ -63,7 +63,7 @@ class SQLMeshFreshness:
         return dg.FreshnessPolicy.time_window(fail_window=max(gap + self.slack, _SHORTEST))
 
 
-@lru_cache(maxsize=None)
+@cache
 def longest_gap(cron: str) -> timedelta | None:
     """The longest time between two ticks, in UTC; None for what is no cron of five fields, or ticks only once."""
     fields = _NICKNAMES.get(cron.strip().lower(), cron).split()
@@ -85,6 +85,6 @@ def _ticks(cron: str, before: datetime) -> list[datetime]:
     return list(takewhile(lambda tick: tick < before, ticks))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _debug_once() -> None:
     logger.debug("Dagster %s has no freshness policies by time (1.12 has): models get none", dg.__version__)

@@ -64,9 +64,10 @@ try:
 except ImportError:
     set_defs_state_storage = DefsStateManagementType = None  # type: ignore[assignment, misc]
 
+from packaging.version import Version
+
 # What the ticks of a cron are; Dagster has it for its schedules.
 from dagster._utils.schedules import cron_string_iterator, is_valid_cron_string
-from packaging.version import Version
 
 # Before 1.10.14 (1.10.0 still), an evaluation on a run stays invisible unless it was planned there first.
 CHECKS_NEED_PLANNED = Version(dg.__version__) < Version("1.10.14")

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from ._errors import TobikoFacadeError
+from ._freshness import SQLMeshFreshness
 from ._selection import Selection
 from ._translator import DagsterSQLMeshTranslator
 
@@ -28,6 +29,7 @@ class Options:
     external_asset_keys: Mapping[str, dg.AssetKey] = field(default_factory=dict)
     selection: Selection = field(default_factory=lambda: Selection.of(None, ()))
     name: str | None = None
+    freshness: SQLMeshFreshness | None = None
 
     @staticmethod
     def checked(
@@ -38,6 +40,7 @@ class Options:
         include: Any,
         exclude: Any,
         name: Any,
+        freshness: Any = None,
     ) -> Options:
         """From what the user gave.
 
@@ -57,6 +60,8 @@ class Options:
             raise TobikoFacadeError(
                 f"name={name!r} cannot stand in the names of jobs: give letters, digits and underscores"
             )
+        if freshness is not None and not isinstance(freshness, SQLMeshFreshness):
+            raise TobikoFacadeError(f"freshness={freshness!r} is unknown: give e.g. SQLMeshFreshness()")
         return Options(
             translator=translator or DagsterSQLMeshTranslator(),
             group_by=group_by,
@@ -66,6 +71,7 @@ class Options:
                 None if include is None else _patterns("include", include), _patterns("exclude", exclude or ())
             ),
             name=name,
+            freshness=freshness,
         )
 
 

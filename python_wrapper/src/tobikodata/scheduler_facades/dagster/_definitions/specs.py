@@ -180,6 +180,10 @@ def _finished(
         group_name = valid_group_name(model.schema, model)
         if group_name:
             changes["group_name"] = group_name
+    if options.freshness and spec.freshness_policy is None:
+        policy = options.freshness.policy(model.cron)
+        if policy is not None:
+            changes["freshness_policy"] = policy
     return replace_attributes(spec, **changes) if changes else spec
 
 
