@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def test_what_is_scaffolded_takes_the_url_from_the_environment(scripted_shop: An
 
 @needs_components
 def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: Any) -> None:
+    scripted_shop(definitions=s.manifest(s.node("a", checks=("good",), cron="@hourly"), s.node("b", "a")))
     project.component(
         attributes(
             environment="{{ env('SQLMESH_ENVIRONMENT', 'prod') }}",
@@ -111,7 +113,9 @@ def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: An
             group_by="schema",
             external_models="dependencies",
             external_asset_keys={"raw.orders": "dlt/orders"},
-            include=["*"],
+            include=["*.a"],
+            exclude=["tag:internal"],
+            freshness={"slack": "00:30:00"},
             dagster_graphql_host="localhost",
             dagster_graphql_port=3000,
             translation={
@@ -122,10 +126,11 @@ def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: An
         )
     )
     loaded = project.load()
-    assert tables(loaded) == {"a", "b"}
+    assert tables(loaded) == {"a"}
     asset = loaded.asset_graph.get(dg.AssetKey(["cloud", "mine", "a"]))
     assert (asset.group_name, asset.owners, asset.tags["model"]) == ("s", ["team:s"], "a")
     assert [check.to_user_string() for check in loaded.asset_graph.asset_check_keys] == ["cloud/mine/a:good"]
+    assert asset.freshness_policy.fail_window.to_timedelta() == timedelta(minutes=90)
     (sensor,) = loaded.sensor_defs
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert "shop" in sensor.name

@@ -12,10 +12,13 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 from urllib.parse import urlsplit
+
+from pydantic import Field
 
 import dagster as dg
 from dagster.components import DefsStateConfig, DefsStateConfigArgs, ResolvedDefsStateConfig
@@ -24,6 +27,7 @@ from dagster.components.utils.translation import TranslationFn, TranslationFnRes
 from .._definitions.load import DefinitionsOf
 from .._errors import TobikoFacadeError
 from .._facade import SQLMeshEnterpriseDagster
+from .._freshness import SQLMeshFreshness
 from .._internals import DefinitionsLoadContext, DefinitionsLoadType, DefsStateManagementType, set_defs_state_storage
 from .._launch.launcher import Launcher
 from .._manifest import Manifest
@@ -50,6 +54,19 @@ def _described(text: str) -> Any:
 def _template(text: str) -> Any:
     """An object, which YAML names as a template variable: `"{{ name }}"`."""
     return dg.Resolver.default(model_field_type=str, description=f'{text} A template variable: "{{{{ name }}}}".')
+
+
+class FreshnessModel(dg.Model):
+    """`SQLMeshFreshness` in YAML."""
+
+    slack: timedelta = Field(
+        default=SQLMeshFreshness().slack,
+        description="How long after a model is due its evaluation may end: 02:00:00, or PT2H.",
+    )
+
+
+def _resolve_freshness(_: dg.ResolutionContext, given: Optional[FreshnessModel]) -> Optional[SQLMeshFreshness]:
+    return SQLMeshFreshness(given.slack) if given else None
 
 
 @dg.scaffold_with(SQLMeshComponentScaffolder)
@@ -82,6 +99,14 @@ class SQLMeshComponent(dg.StateBackedComponent, dg.Resolvable):
     ] = None
     include: Annotated[Optional[list[str]], _described("The models to declare: names, globs, tag:x, +name+.")] = None
     exclude: Annotated[Optional[list[str]], _described("The models to leave out, in the same way.")] = None
+    freshness: Annotated[
+        Optional[SQLMeshFreshness],
+        dg.Resolver(
+            _resolve_freshness,
+            model_field_type=Optional[FreshnessModel],
+            description="A freshness policy for each model whose cron is known.",
+        ),
+    ] = None
     translation: Annotated[
         Optional[TranslationFn[SQLMeshModel]],
         TranslationFnResolver[SQLMeshModel](template_vars_for_translation_fn=lambda model: {"model": model}),
@@ -212,6 +237,7 @@ class SQLMeshComponent(dg.StateBackedComponent, dg.Resolvable):
             include=self.include,
             exclude=self.exclude,
             name=self.name,
+            freshness=self.freshness,
         )
         return facade.definitions_of(self.environment, self.asset_prefix, self.enable_sensor_by_default, options)
 
