@@ -56,7 +56,7 @@ def test_the_asset_and_the_run_show_what_happened(file: Path, cloud: Cloud, load
     asset = answer["assetNodeOrError"]
     assert not asset["isMaterializable"]  # no Materialize button
     assert not asset["isExecutable"]
-    assert asset["kinds"] == ["sql"]
+    assert sorted(asset["kinds"]) == ["sql", "sqlmesh"]
     checks = {check["name"]: check for check in asset["assetChecksOrError"]["checks"]}
     assert set(checks) == {"good", "bad", "covering"}
     assert {check["canExecuteIndividually"] for check in checks.values()} == {"CAN_EXECUTE"}
