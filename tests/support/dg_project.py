@@ -59,7 +59,8 @@ class DgProject:
         # `dg` sets it for its process, which is the tests' here.
         monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "")
         monkeypatch.chdir(self.folder)
-        paths = [str(self.module.parent), *_registered(folder)]
+        # Dagster takes the first for the script's folder, and leaves it out.
+        paths = [str(self.module.parent), *_registered(folder), str(self.folder)]
         for path in paths:
             monkeypatch.syspath_prepend(path)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))

@@ -67,10 +67,8 @@ def test_dg_lists_scaffolds_checks_and_launches(shop: Cloud, project: Any, insta
     run.evaluated("a", "good")
     run.end()
 
-    components = {item["key"] for item in json.loads(project.dg("list", "components", "--json").strip())["items"]}
-    assert "tobikodata.scheduler_facades.dagster.SQLMeshComponent" in components
-
     component = "tobikodata.scheduler_facades.dagster.SQLMeshComponent"
+    assert f'"{component}"' in project.dg("list", "components", "--json")
     project.dg("scaffold", "defs", component, "my_sqlmesh", "--url", shop.base_url, "--environment", "prod")
     assert shop.base_url in (project.defs / "my_sqlmesh" / "defs.yaml").read_text()
     project.dg("check", "yaml")
@@ -136,6 +134,15 @@ def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: An
     assert "shop" in sensor.name
 
 
+@needs_components
+def test_a_translation_that_fails_names_the_model(scripted_shop: Any, project: Any) -> None:
+    project.component(attributes(translation={"group_name": "{{ model.no_such_field }}"}))
+    with pytest.raises(Exception, match="Error while building definitions") as raised:
+        project.load()
+    assert "SQLMeshComponent.get_asset_spec raised" in str(raised.value.__cause__)
+    assert "no_such_field" in str(raised.value.__cause__)
+
+
 SUBCLASS = """
 from dataclasses import dataclass
 
@@ -146,6 +153,9 @@ from tobikodata.scheduler_facades.dagster import SQLMeshComponent
 class Mine(SQLMeshComponent):
     suffix: str = ""
 
+    def get_event_metadata(self, event):
+        return {"Told by": "mine"}
+
     def get_asset_spec(self, model):
         if model.table == "b":
             return None
@@ -154,12 +164,19 @@ class Mine(SQLMeshComponent):
 
 
 @needs_components
-def test_a_subclass_overrides_the_asset_spec(scripted_shop: Any, project: Any) -> None:
+def test_a_subclass_overrides_what_is_declared_and_reported(shop: Cloud, project: Any, instance: Any) -> None:
+    run = shop.run("r1")
+    run.evaluated("a")
+    run.end()
     (project.module / "components.py").write_text(SUBCLASS)
     project.component(attributes(suffix="group"), type_=f"{project.name}.components.Mine")
     loaded = project.load()
     assert tables(loaded) == {"a"}
-    assert loaded.asset_graph.get(dg.AssetKey(["wh", "s", "a"])).group_name == "s_group"
+    key = dg.AssetKey(["wh", "s", "a"])
+    assert loaded.asset_graph.get(key).group_name == "s_group"
+    assert loaded.get_job(SYNC).execute_in_process(instance=instance).success
+    event = instance.get_latest_materialization_event(key)
+    assert event.asset_materialization.metadata["Told by"].value == "mine"
 
 
 @needs_components

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, Literal, Optional, Union, cast
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -245,7 +245,9 @@ class SQLMeshComponent(dg.StateBackedComponent, dg.Resolvable):
         """Where nobody adds metadata to events, none is asked for, event by event."""
         is_overridden = type(self).get_event_metadata is not SQLMeshComponent.get_event_metadata
         adds = is_overridden or adds_event_metadata(self._base_translator)
-        return _TranslatorOfEvents(self) if adds else _ComponentTranslator(self)
+        # Errors name the translator's class: that of the component is the one that the user knows.
+        named = type(type(self).__name__, (_TranslatorOfEvents if adds else _ComponentTranslator,), {})
+        return cast(DagsterSQLMeshTranslator, named(self))
 
     @property
     def _base_translator(self) -> DagsterSQLMeshTranslator:
