@@ -267,7 +267,7 @@ class Chaos:
         return self.killed("code server", any([process.kill() for process in self.dagster.code_server()]))
 
     def kill_machine(self) -> bool:
-        """The code server, the run workers and what they have started. Nobody is left to tell that the runs are over."""
+        """The code server, the run workers and what they have started. Nothing is left to report that the runs are over."""
         mirrors = self.mirrors_in_reach()
         if not mirrors or self.one_has_its_last_chance():
             return False
@@ -328,11 +328,11 @@ class Chaos:
 
     def mirror_again(self) -> bool:
         """By hand, while newer ones are mirrored: the oldest run that has been mirrored to its end."""
-        told = [run.tags["tobiko/run_id"] for run in self.asked_for() if "tobiko/mirror" in run.tags]
-        if len(told) < 2:
+        mirrored = [run.tags["tobiko/run_id"] for run in self.asked_for() if "tobiko/mirror" in run.tags]
+        if len(mirrored) < 2:
             return False
         selector = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION, "pipelineName": MIRROR}
-        tags = [{"key": "tobiko/run_id", "value": told[-1]}]
+        tags = [{"key": "tobiko/run_id", "value": mirrored[-1]}]
         parameters = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
         query = "mutation ($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) { __typename } }"
         answer = self.dagster.ask(query, p=parameters)
@@ -379,10 +379,10 @@ class Chaos:
         if state["pending"] or any(not run["end_at"] for run in state["runs"]):
             return False
         runs = self.asked_for()
-        told = {run.tags["tobiko/run_id"] for run in runs if "tobiko/mirror" in run.tags}
+        mirrored = {run.tags["tobiko/run_id"] for run in runs if "tobiko/mirror" in run.tags}
         remote = {run["run_id"] for run in state["runs"] if not run["run_id"].startswith("old-")}
         remote |= self.recorder.late_runs
-        return remote <= told and all(run.is_finished for run in runs) and not self.dagster.mirrors()
+        return remote <= mirrored and all(run.is_finished for run in runs) and not self.dagster.mirrors()
 
     def settle(self) -> None:
         def settled() -> bool:
@@ -437,8 +437,8 @@ class Chaos:
 
     def mirrored_by_hand(self) -> int:
         with dg.DagsterInstance.get() as instance:
-            told = instance.get_runs(dg.RunsFilter(job_name=MIRROR, tags={"tobiko/mirror": "complete"}))
-        return len([run for run in told if run.is_finished and "dagster/run_key" not in run.tags])
+            mirrored = instance.get_runs(dg.RunsFilter(job_name=MIRROR, tags={"tobiko/mirror": "complete"}))
+        return len([run for run in mirrored if run.is_finished and "dagster/run_key" not in run.tags])
 
     def account(self) -> bool:
         state = self.cloud.state()

@@ -19,13 +19,13 @@ def letters_written(stack: Stack) -> list[str]:
     return [event["runId"] for event in stack.graphql(query)["assetOrError"].get("assetMaterializations", [])]
 
 
-def test_the_sensor_asks_for_one_sync_that_tells_what_the_plan_made(stack: Stack) -> None:
+def test_the_sensor_requests_one_sync_that_reports_what_the_plan_made(stack: Stack) -> None:
     (run,) = stack.wait_for_runs(SYNC, 1)
     assert run["status"] == "SUCCESS"
     filled = {name for name, intervals in stack.intervals().items() if intervals}
     assets = stack.assets()
-    told = {name for name, node in assets.items() if node["assetMaterializations"]}
-    assert {name for name in told if name.startswith("coffee.")} == {name for name in filled if name in assets}
+    materialized = {name for name, node in assets.items() if node["assetMaterializations"]}
+    assert {name for name in materialized if name.startswith("coffee.")} == {name for name in filled if name in assets}
     assert not any(node["isMaterializable"] for name, node in assets.items() if name.startswith("coffee."))
 
 

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_told() {
+    fn what_cannot_be_done_is_reported() {
         let check = |rule: &str, expected: bool| {
             let rule: Rule = from_value(serde_norway::from_str(rule).expect("YAML")).expect("a rule");
             assert_eq!(rule.wrong().is_none(), expected, "{rule:?}");

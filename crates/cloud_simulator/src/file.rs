@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_told_by_its_name() {
+    fn a_slip_is_reported_by_its_name() {
         let check = |text: &str, expected: &str| {
             let error = Scenario::parse(text).expect_err("a slip");
             assert!(error.contains(expected), "{error}");

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_failure_is_not_evaluated_unless_told() {
+    fn what_is_below_a_failure_is_not_evaluated_unless_requested() {
         check(
             "nodes: {a: failed}",
             "0:run_started: 0:started:a 1:audit:x=success 1:ended:r-n1-b1=failed 1.05:run_ended:=failed",

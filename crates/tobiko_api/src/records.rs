@@ -1,4 +1,4 @@
-//! Reads the records of a list while the answer comes in, so that a large one is never held as a whole.
+//! Reads the records of a list while the response arrives, so that a large one is never held as a whole.
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
@@ -8,11 +8,10 @@ use serde_json::{Deserializer, Error as JsonError};
 use crate::excerpt;
 use crate::warn::warn_once;
 
-/// So much of an answer is kept for saying what it was.
+/// How much of a response is kept, to name what it was in an error.
 const BEGINNING: usize = 4096;
 
-/// Byte order mark.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a list is made of.
 pub trait Record: DeserializeOwned {
@@ -22,13 +21,13 @@ pub trait Record: DeserializeOwned {
     fn is_named(&self) -> bool;
 }
 
-/// An answer that should be a list, its records put into a collection of the caller's.
+/// A response that should be a list, its records put into a collection of the caller's.
 #[derive(Debug)]
 pub struct Records<C> {
     pub list: C,
     /// How many items the response had, with those left out.
     pub received: usize,
-    /// The answer was one object that is no such record: perhaps it was never meant to be one.
+    /// The response was one object that is not such a record.
     pub unrecognized: bool,
 }
 
@@ -48,11 +47,11 @@ pub enum Broken {
 
 /// A list of records; one object is a list of one, null is none.
 pub struct RecordReader<T, C> {
-    /// What has come and is not read yet.
+    /// Received and not yet parsed.
     rest: Vec<u8>,
-    /// Nothing is tried before so much has come: a record that comes in chunks is not read again for each.
-    enough: usize,
-    next: Next,
+    /// Parsing waits for so many bytes: a record that arrives in chunks is not parsed again for each.
+    parse_from: usize,
+    next: Expected,
     is_broken: bool,
     beginning: Vec<u8>,
     size: usize,
@@ -60,9 +59,9 @@ pub struct RecordReader<T, C> {
     record: PhantomData<T>,
 }
 
-/// What comes next.
+/// What is expected next.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum Expected {
     Anything,
     /// No list: read when all is there.
     One,
@@ -76,8 +75,8 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
     pub fn new(list: C) -> Self {
         Self {
             rest: Vec::new(),
-            enough: MARK.len(),
-            next: Next::Anything,
+            parse_from: BYTE_ORDER_MARK.len(),
+            next: Expected::Anything,
             is_broken: false,
             beginning: Vec::new(),
             size: 0,
@@ -86,17 +85,17 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
         }
     }
 
-    /// How many bytes have come.
+    /// How many bytes were received.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// How the answer began: enough to say what it was.
+    /// How the response begins: enough to name what it was.
     pub fn beginning(&self) -> &[u8] {
         &self.beginning
     }
 
-    /// What has come next.
+    /// Takes the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
         self.size += chunk.len();
         let room = BEGINNING - self.beginning.len();
@@ -105,21 +104,21 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
             return;
         }
         self.rest.extend_from_slice(chunk);
-        if self.rest.len() >= self.enough && self.read(false).is_err() {
+        if self.rest.len() >= self.parse_from && self.read(false).is_err() {
             self.is_broken = true;
             self.rest = Vec::new();
         }
     }
 
-    /// What all of it was.
+    /// The records, once everything was received.
     pub fn end(mut self) -> Result<Records<C>, Broken> {
         if self.is_broken {
             return Err(Broken::NoJson);
         }
         self.read(true)?;
         match self.next {
-            Next::One => self.one()?,
-            Next::Nothing => {}
+            Expected::One => self.one()?,
+            Expected::Nothing => {}
             _ => return Err(Broken::CutShort),
         }
         Ok(self.records)
@@ -128,35 +127,35 @@ impl<T: Record, C: Extend<T>> RecordReader<T, C> {
     /// Reads as far as it goes. `is_all`: no more comes.
     fn read(&mut self, is_all: bool) -> Result<(), Broken> {
         let mut at = 0;
-        if self.next == Next::Anything && self.rest.starts_with(MARK) {
-            at = MARK.len();
+        if self.next == Expected::Anything && self.rest.starts_with(BYTE_ORDER_MARK) {
+            at = BYTE_ORDER_MARK.len();
         }
-        while self.next != Next::One {
+        while self.next != Expected::One {
             at += self.rest[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             let Some(byte) = self.rest.get(at) else { break };
             self.next = match (self.next, byte) {
-                (Next::Anything, b'[') => Next::FirstOrEnd,
-                (Next::Anything, _) => {
-                    self.next = Next::One;
+                (Expected::Anything, b'[') => Expected::FirstOrEnd,
+                (Expected::Anything, _) => {
+                    self.next = Expected::One;
                     break;
                 }
-                (Next::FirstOrEnd | Next::CommaOrEnd, b']') => Next::Nothing,
-                (Next::CommaOrEnd, b',') => Next::Record,
-                (Next::FirstOrEnd | Next::Record, _) => match self.one_of_list(at, is_all)? {
+                (Expected::FirstOrEnd | Expected::CommaOrEnd, b']') => Expected::Nothing,
+                (Expected::CommaOrEnd, b',') => Expected::Record,
+                (Expected::FirstOrEnd | Expected::Record, _) => match self.one_of_list(at, is_all)? {
                     Some(length) => {
                         at += length;
-                        self.next = Next::CommaOrEnd;
+                        self.next = Expected::CommaOrEnd;
                         continue;
                     }
                     None => break,
                 },
-                (Next::CommaOrEnd | Next::Nothing, _) => return Err(Broken::NoJson),
-                (Next::One, _) => break,
+                (Expected::CommaOrEnd | Expected::Nothing, _) => return Err(Broken::NoJson),
+                (Expected::One, _) => break,
             };
             at += 1;
         }
         self.rest.drain(..at);
-        self.enough = 2 * self.rest.len();
+        self.parse_from = 2 * self.rest.len();
         Ok(())
     }
 

@@ -127,7 +127,7 @@ PROJECTS: dict[str, Nodes] = {
     ],
     "standalone audits of nothing": [
         audit("lonely"),
-        audit("of_strangers", quoted("no", "node")),
+        audit("of_unknown_nodes", quoted("no", "node")),
         audit("of_itself", "of_itself"),
         node(A),
     ],
@@ -179,13 +179,17 @@ def check_told(result: Result, definitions: dg.Definitions, nodes: Nodes, run_id
     assert "reported on the run" not in log
     repository = definitions.get_repository_def()
     declared = {key for key in repository.asset_graph.get_all_asset_keys() if key in _specs(definitions)}
-    told = [
+    materialized = [
         entry.dagster_event.step_materialization_data.materialization
         for entry in result.events("ASSET_MATERIALIZATION")
     ]
-    assert len(told) == len({one.asset_key for one in told}) == len([one for one in nodes if one["type"] == "model"])
-    assert {one.asset_key for one in told} == declared
-    ids = sorted(one.metadata["Tobiko Cloud Execution Id"].value for one in told)
+    assert (
+        len(materialized)
+        == len({one.asset_key for one in materialized})
+        == len([one for one in nodes if one["type"] == "model"])
+    )
+    assert {one.asset_key for one in materialized} == declared
+    ids = sorted(one.metadata["Tobiko Cloud Execution Id"].value for one in materialized)
     assert ids == sorted(f"{run_id}-{at}" for at, one in enumerate(nodes) if one["type"] == "model")
     results = [entry.dagster_event.event_specific_data for entry in result.events("ASSET_CHECK_EVALUATION")]
     keys = {(one.asset_key, one.check_name) for one in results}

@@ -23,7 +23,7 @@ def project(locked_cloud: Cloud, monkeypatch: Any) -> Cloud:
     return locked_cloud
 
 
-def test_a_run_tells_no_secret(project: Cloud, load: Any, instance: Any, home: Path, capfd: Any) -> None:
+def test_a_run_shows_no_secret(project: Cloud, load: Any, instance: Any, home: Path, capfd: Any) -> None:
     defs = load(FACADE)
     run = project.run("r1")
     run.started("a")

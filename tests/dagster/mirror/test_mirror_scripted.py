@@ -136,7 +136,7 @@ def test_what_was_evaluated_below_a_failure_is_reported_on_the_run(
     assert "reported on the run, since its step is not executed" in result.log()
 
 
-def test_a_node_that_the_job_does_not_know_is_told_on_the_run(definitions: Any, script: Any, instance: Any) -> None:
+def test_a_node_that_the_job_does_not_know_is_reported_on_the_run(definitions: Any, script: Any, instance: Any) -> None:
     script(mirror=s.whole(s.success("new"), s.success("a"), s.success("b"), s.success("c"), s.done()))
     result = run_job(definitions(CHAIN), instance)
     assert result.success
@@ -144,7 +144,7 @@ def test_a_node_that_the_job_does_not_know_is_told_on_the_run(definitions: Any, 
     assert "this job does not know it" in result.log()
 
 
-def test_a_late_piece_is_told_on_the_run(definitions: Any, script: Any, instance: Any) -> None:
+def test_a_late_result_is_reported_on_the_run(definitions: Any, script: Any, instance: Any) -> None:
     script(
         mirror=s.whole(
             s.task("a", "nothing_due"),

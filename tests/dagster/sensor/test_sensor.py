@@ -97,8 +97,8 @@ def unfinished(
         "CANCELED": dg.DagsterEventType.RUN_CANCELED,
     }.get(status)
     if event:
-        told = dg.DagsterEvent(event_type_value=event.value, job_name=job_name)
-        instance.report_dagster_event(told, run.run_id)
+        happened = dg.DagsterEvent(event_type_value=event.value, job_name=job_name)
+        instance.report_dagster_event(happened, run.run_id)
     assert instance.get_run_by_id(run.run_id).status.value == status
     return str(run.run_id)
 
@@ -530,7 +530,7 @@ def test_a_new_model_reloads_the_code_location_before_its_run_is_asked_for(
 
 
 def test_what_ticks_may_be_newer_than_dagsters_page(project: Cloud, load: Any, instance: Any) -> None:
-    """The daemon of 1.9.1 renews its own code server by itself; the webserver's has to be told."""
+    """The daemon of 1.9.1 renews its own code server by itself; the webserver's is reloaded on request."""
     with webserver("works") as server:
         daemon = Daemon(with_graphql(load, server.port), instance)
         daemon.tick()

@@ -365,7 +365,7 @@ def test_a_standalone_audit_checks_its_models_and_materializes_nothing(
 
 @EACH_EXECUTOR
 @pytest.mark.parametrize("above", ["failed", "preempted"])
-def test_nothing_below_a_failure_is_executed_and_what_the_cloud_did_there_is_told_on_the_run(
+def test_nothing_below_a_failure_is_executed_and_what_the_cloud_did_there_is_reported_on_the_run(
     cloud: Cloud, load: Any, instance: Any, run_it: Any, above: str
 ) -> None:
     """Under another executor, nothing reports it."""

@@ -89,7 +89,7 @@ def test_a_run_that_crashes_while_a_node_is_open_ends_the_mirror_within_one_poll
 
 
 @EACH_EXECUTOR
-def test_an_evaluation_after_its_verdict_is_told_on_the_run(
+def test_an_evaluation_after_its_verdict_is_reported_on_the_run(
     cloud: Cloud, load: Any, instance: Any, run_it: Any
 ) -> None:
     """Under another executor, the op that reported the verdict has finished."""

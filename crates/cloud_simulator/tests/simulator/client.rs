@@ -184,7 +184,7 @@ async fn what_stays_bad_is_an_outage() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_api_is_told_at_once() {
+async fn what_is_not_the_api_is_reported() {
     let cloud = closed().await;
     check_lasts(&cloud, json!({"answer": {"status": 200, "body": "html"}}), false, "instead of JSON").await;
     check_lasts(&cloud, json!({"answer": {"status": 200, "body": "malformed"}}), false, "instead of JSON").await;

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_strangers_says_nothing() {
+    fn a_window_of_unknown_runs_means_nothing() {
         check("a", "a b", "c d", None);
     }
 

@@ -46,7 +46,7 @@ class SQLMeshEnterpriseDagster:
         oauth_client_id: str | None = None,
         oauth_client_secret: str | None = None,
         dagster_graphql_host: str | None = None,
-        dagster_graphql_port: int | None = None,
+        dagster_graphql_port: int | str | None = None,
         dagster_graphql_kwargs: Mapping[str, Any] | None = None,
         launcher: Launcher | None = None,
     ) -> None:
