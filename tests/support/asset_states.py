@@ -47,6 +47,22 @@ def states(ask: Ask, *keys: str) -> dict[str, str]:
     return found
 
 
+def state_in_storage(instance: dg.DagsterInstance, key: str) -> str:
+    """The same, without the webserver: from what it reads."""
+    asset = dg.AssetKey(key.split("/"))
+    announced = instance.get_latest_planned_materialization_info(asset)
+    record = instance.get_run_record_by_id(announced.run_id) if announced and announced.run_id else None
+    latest = instance.get_latest_materialization_event(asset)
+    materialization = latest and {"runId": latest.run_id, "timestamp": latest.timestamp * 1e3}
+    info: dict[str, Any] = {"inProgressRunIds": [], "unstartedRunIds": [], "latestRun": None}
+    if record:
+        run = record.dagster_run
+        info["latestRun"] = {"id": run.run_id, "status": run.status.value, "endTime": record.end_time}
+        if not run.is_finished and not (latest and latest.run_id == run.run_id):
+            info["inProgressRunIds"] = [run.run_id]
+    return _in_the_graph(info, {"assetMaterializations": [materialization] if materialization else []})
+
+
 def _in_the_graph(info: dict[str, Any] | None, node: dict[str, Any]) -> str:
     """As the pages derive it from the answer: `buildLiveDataForNode` in Dagster's JavaScript."""
     materialization = next(iter(node["assetMaterializations"]), None)

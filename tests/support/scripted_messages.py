@@ -47,14 +47,14 @@ def custom(**payload: Any) -> dict[str, Any]:
     return send("report_custom_message", payload=payload)
 
 
-def run(run_id: str = "r1") -> dict[str, Any]:
+def run(run_id: str = "r1", start_at: float = 1.0) -> dict[str, Any]:
     return custom(
         tobiko="run",
         run_id=run_id,
         environment="prod",
         status="in_progress",
         link=f"http://cloud/{run_id}",
-        start_at=1.0,
+        start_at=start_at,
     )
 
 

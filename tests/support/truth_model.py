@@ -23,6 +23,15 @@ class Told:
     outcome: str
     materializations: tuple[str, ...] = ()
     checks: tuple[tuple[str, str, str], ...] = ()
+    # Also by what came after the verdict.
+    has_failed: bool = False
+
+    @property
+    def asset(self) -> str | None:
+        """What its asset shows in the end; None: what it showed before. A run cannot fail what it has materialized."""
+        if self.materializations:
+            return "materialized"
+        return "failed" if self.has_failed else None
 
     def and_late(self, later: Told) -> Told:
         """What comes after the verdict adds its events; the verdict stays."""
@@ -30,6 +39,7 @@ class Told:
             self.outcome,
             self.materializations + later.materializations,
             tuple(sorted(self.checks + later.checks)),
+            self.has_failed or later.has_failed,
         )
 
 
@@ -84,7 +94,7 @@ class Model:
         if outcome == "success" and well and not self._is_only_audited(node):
             materializations = (max(well, key=lambda one: one["end_at"] or "")["evaluation_id"],)
         checks = self._checks(node, evaluations) if outcome in ("success", "failure") else ()
-        return Told(outcome, materializations, checks)
+        return Told(outcome, materializations, checks, has_failed=outcome == "failure")
 
     def _is_only_audited(self, node: str) -> bool:
         """Nothing is loaded into it by SQLMesh: it is never materialized."""

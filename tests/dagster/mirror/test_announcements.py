@@ -18,6 +18,8 @@ from dagster_pages import pages
 from dagster_runs import MIRROR, SYNC, Result, meanwhile, run_in_process, run_job, steps_with
 from waiting import wait_until
 
+from tobikodata.scheduler_facades.dagster._internals import EVENTS_HAVE_TIMES
+
 MANIFEST = s.manifest(
     s.node("a"), s.node("b"), s.node("idle"), s.node("skipped"), s.node("external", kind="table"), environment="prod"
 )
@@ -113,6 +115,25 @@ def test_failed_in_progress_and_cleared_by_the_next_good_run(
     script(mirror=s.whole(s.started("b", ended=True), failed("b", at=10.0), s.done("failure", "old")))
     assert announced(run_job(defs, instance)) == []
     assert shown() == {"a": GOOD, "b": GOOD}
+
+
+def test_what_a_newer_run_shows_stays(defs: Any, script: Any, instance: Any, shown: Any) -> None:
+    newer = [s.OPENED, s.run("r2", start_at=2000.0), s.started("a"), failed("a", 2010.0), s.done("failure"), s.CLOSED]
+    script(mirror=newer)
+    run_job(defs, instance)
+    assert shown("a") == {"a": FAILED}
+    older = [*s.success("a", "e1", 1010.0), s.started("b"), failed("b", 1020.0), s.done("failure"), s.CLOSED]
+    script(mirror=[s.OPENED, s.run("r1", start_at=1000.0), s.started("a"), *older])
+    late = run_job(defs, instance)
+    assert set(late.materializations()) == {"wh/s/a"}
+    assert announced(late) == ["wh/s/b"]
+    # Where events do not carry the evaluation's time, the older one looks like the newest.
+    assert shown() == {"a": FAILED if EVENTS_HAVE_TIMES else GOOD, "b": FAILED}
+
+    # A failed plan's sync makes red what failed; what it has written is good.
+    script(sync=s.whole(s.success("a", "e3", 3000.0), failed("idle"), s.done("failure", "1 failed")))
+    assert run_job(defs, instance, SYNC, **{"tobiko/plan_id": "p1"}).status == "FAILURE"
+    assert shown("a", "idle") == {"a": GOOD, "idle": FAILED}
 
 
 def test_an_eager_asset_waits_for_what_is_evaluated(defs: Any, script: Any, instance: Any, tmp_path: Path) -> None:

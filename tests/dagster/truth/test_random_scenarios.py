@@ -9,11 +9,13 @@ import json
 import os
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import random_scenarios
+from asset_states import state_in_storage
 from dagster_runs import Result, run_in_process, run_job
 from scripted_cloud import ScriptedCloud, scripted_cloud
 from truth_model import Model, Told, end_of, run_ended_well, shown, steps
@@ -64,8 +66,11 @@ def play(seed: int, cloud: ScriptedCloud, load: Any, instance: Any) -> None:
         second = started(chance, cloud, name, nodes, f"{name}-second", live)
         result = run_job(defs, instance, mirror, **{"tobiko/run_id": second.run["run_id"]})
         newer = compare(second, manifest, result, live)
+        assets = {manifest.asset(name) for name in manifest.job}
+        states = {asset: state_in_storage(instance, asset) for asset in assets}
+        before = {asset: state for asset, state in states.items() if state != "nothing"}
         result = run_job(defs, instance, mirror, **{"tobiko/run_id": first.run["run_id"]})
-        compare(first, manifest, result, live, newer)
+        compare(first, manifest, result, live, newer, before)
         return
     model = started(chance, cloud, name, nodes, f"{name}-run", live)
     run_id = model.run["run_id"]
@@ -146,14 +151,26 @@ def reported_by(result: Result) -> tuple[list[str], list[tuple[tuple[str, str], 
     return materializations, checks
 
 
-def compare(model: Model, manifest: Manifest, result: Result, live: bool, newer: Any = frozenset()) -> set[Any]:
-    """Returns the assets and checks that the run has written. Those in `newer` stay as they are."""
+def compare(
+    model: Model,
+    manifest: Manifest,
+    result: Result,
+    live: bool,
+    newer: Any = frozenset(),
+    before: Mapping[str, str] = MappingProxyType({}),
+) -> set[Any]:
+    """Returns the assets and checks that the run has written. Those in `newer` stay as they are.
+
+    `before` is what assets show by newer runs.
+    """
     nodes = [*manifest.job, *(name for name in model.evaluations if name not in manifest.job)]
     possible = {name: model.possible(name) if live else [model.final(name)] for name in nodes}
     materialized, checked = reported_by(result)
     ends = result.steps()
 
     assert len(materialized) == len(set(materialized)), "an evaluation was reported twice"
+    announced = announced_by(result)
+    assert live or len(announced) == len(set(announced)), "an asset was announced twice"
     outcomes: dict[str, str] = {}
     for name in nodes:
         of_node = {one["evaluation_id"] for one in model.evaluations.get(name, ())}
@@ -167,6 +184,20 @@ def compare(model: Model, manifest: Manifest, result: Result, live: bool, newer:
             and [one for one in as_checks(manifest, reported) if one[0] not in newer] == checks
         ]
         assert fits, f"{name}: Dagster has {assets} {checks}, possible is {possible[name]}\n{result.log()}"
+        if name in manifest.job and not is_standalone(model, name):
+            shown_now = state_in_storage(result.instance, manifest.asset(name))
+            expected_states = reported_states(fits)
+            if manifest.asset(name) in before:
+                # What a newer run has written stays. Dagster compares the time of what was written with that of its
+                # run that failed, and the scripted cloud's clock is ahead of its own.
+                newest = before[manifest.asset(name)]
+                expected_states = {newest, *(expected_states if newest == "failed" else ())}
+            assert shown_now in expected_states, f"{name}: {shown_now}, not {expected_states}\n{result.log()}"
+            if not live:
+                is_due = any(reported.asset for reported in fits) and manifest.asset(name) not in before
+                assert (manifest.asset(name) in announced) is is_due, (name, announced, fits)
+            elif manifest.asset(name) in announced:
+                assert name in model.evaluations, "announced and not evaluated"
         if name in manifest.job:
             step = ends.get(manifest.op_of[name])
             outcomes[name] = next(
@@ -180,6 +211,18 @@ def compare(model: Model, manifest: Manifest, result: Result, live: bool, newer:
     assert result.success is well, (model.run["status"], expected, result.log())
     assert result.tags.get("tobiko/mirror") == "complete"
     return {*assets_of(result), *(key for key, _ in checked)}
+
+
+def reported_states(told: Iterable[Told]) -> set[str]:
+    return {reported.asset or "nothing" for reported in told}
+
+
+def announced_by(result: Result) -> list[str]:
+    return [entry.dagster_event.asset_key.to_user_string() for entry in result.events("ASSET_MATERIALIZATION_PLANNED")]
+
+
+def is_standalone(model: Model, node: str) -> bool:
+    return node in model.nodes and model.nodes[node]["type"] == "audit"
 
 
 def assets_of(result: Result) -> set[str]:

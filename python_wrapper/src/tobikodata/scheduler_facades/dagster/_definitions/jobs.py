@@ -13,7 +13,7 @@ from .._events.events import filter_new, write_from_op
 from .._events.latest import EventLog, LatestEvent
 from .._events.messages import TaskResult
 from .._launch import executable
-from .._mirror.announcements import hand_back_for_interrupted, show_failure_again, show_written
+from .._mirror.announcements import hand_back_for_interrupted, show, show_failure_again
 from .._mirror.executor import mirror_executor
 from .._mirror.task import mirror_op
 
@@ -104,6 +104,7 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
     plan_id = context.op_config["plan_id"] or context.run.tags.get(PLAN_ID_TAG)
     hand_back_for_interrupted(context.instance)
     written = skipped = 0
+    failed: list[dg.AssetKey] = []
     arguments = [
         "sync",
         *executable.where(environment.name, environment.asset_prefix),
@@ -124,6 +125,9 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
                 before = {m.key: (log.run_shown(m.key), log.asset(m.key)) for m in new.materializations}
                 yield from write_from_op(new, log, context)
                 _show(context, result, before)
+                key = environment.names.asset_of_node(result.node)
+                if result.outcome == "failure" and key is not None and not new.materializations:
+                    failed.append(key)
                 written += len(new.materializations) + len(new.checks)
                 skipped += len(new.skip_reasons)
         reason = launched.incomplete_reason()
@@ -133,6 +137,8 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
     if launched.finished and launched.finished.outcome == "failure":
         # Nothing is left to report: the sensor must not repeat it.
         context.instance.add_run_tags(context.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
+        for key in failed:
+            show(context.instance, context.run, key, SYNC_OP)
         link = launched.finished.link
         raise dg.Failure(
             f"plan {plan_id} failed in {environment.manifest.cloud}: {launched.finished.reason or 'no message'}",
@@ -153,4 +159,4 @@ def _show(
         if result.outcome == "failure" and (latest is None or latest.run_id != run_id):
             show_failure_again(context.instance, run_id, key)
         else:
-            show_written(context.instance, context.run, key, SYNC_OP)
+            show(context.instance, context.run, key, SYNC_OP)

@@ -27,6 +27,7 @@ class RemoteRun:
     environment: str | None = None
     status: str | None = None
     link: str | None = None
+    started_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,9 @@ class Assembler:
     def _read_custom(self, payload: Mapping[str, Any]) -> list[Event]:
         kind = payload.get("tobiko")
         if kind == "run":
-            return [
-                RemoteRun(payload["run_id"], payload.get("environment"), payload.get("status"), payload.get("link"))
-            ]
+            more = {"started_at": payload.get("start_at")}
+            more.update((name, payload.get(name)) for name in ("environment", "status", "link"))
+            return [RemoteRun(payload["run_id"], **more)]
         if kind == "task_started":
             return [TaskStarted(payload["node"], payload.get("link"), bool(payload.get("ended")))]
         if kind == "task":

@@ -20,11 +20,13 @@ from .. import _internals
 from .._environment import Environment
 from .._events.events import NewEvents
 from .._events.latest import EventLog
-from .._events.messages import TaskResult, TaskStarted
+from .._events.messages import RemoteRun, TaskResult, TaskStarted
 
 # On a run that may have to hand back assets. Dagster's pages hide tags with this prefix.
 ANNOUNCED_TAG = ".dagster/tobiko_announced"
 OPEN, HANDED_BACK = "open", "handed_back"
+# On the same runs: when the remote run started, in Unix seconds.
+STARTED_TAG = ".dagster/tobiko_started_at"
 # How Dagster stores events that belong to no run.
 _NO_RUN = ""
 _EXTERNAL_KIND = "table"
@@ -45,6 +47,20 @@ class Announcements:
         # Announced, and nothing is known of the end. Failed ones are not among them.
         self._open: set[dg.AssetKey] = set()
         self._is_tagged = False
+        self._started_at: float | None = None
+        # Mirrors of remote runs that started later: what they show stays.
+        self._newer: frozenset[str] = frozenset()
+        self._to_show_again: dict[dg.AssetKey, str] = {}
+
+    def follow(self, remote_run: RemoteRun) -> None:
+        """Before anything is announced: which remote run this is."""
+        self._started_at = remote_run.started_at
+        if remote_run.started_at is not None:
+            others = self._instance.get_runs(dg.RunsFilter(job_name=self._run.job_name), limit=_BATCH)
+            started = {run.run_id: run.tags.get(STARTED_TAG) for run in others if run.run_id != self._run.run_id}
+            self._newer = frozenset(
+                run_id for run_id, at in started.items() if at is not None and float(at) > remote_run.started_at
+            )
 
     def start(self, event: TaskStarted) -> None:
         """Announces the asset of a task that has started and goes on. If it has ended, that is left to its result."""
@@ -53,8 +69,11 @@ class Announcements:
         # Nothing is ever loaded into an external model, only its audits run.
         if event.ended or node is None or key is None or node.kind == _EXTERNAL_KIND:
             return
-        self._announce(key, node.op)
-        self._open.add(key)
+        if self._newer:
+            self._log.refresh_asset(key)
+        if self._log.run_shown(key) not in self._newer:
+            self._announce(key, node.op)
+            self._open.add(key)
 
     def settle(self, result: TaskResult, new: NewEvents) -> None:
         """Before `new` is written: announces what is to be materialized or has failed, and hands back all else."""
@@ -67,14 +86,19 @@ class Announcements:
         key = self._names.asset_of_node(result.node)
         if key is None or key in written:
             return
-        if result.outcome == "failure":
-            self._open.discard(key)
-            self._log.refresh_asset(key)
-            if not self._is_older(result, key):
+        was_open = key in self._open
+        self._open.discard(key)
+        if result.outcome == "failure" and not self._is_older(result, key):
+            if self._log.run_shown(key) not in self._newer:
                 self._announce_unless_shown(key, step)
-        elif key in self._open:
-            self._open.discard(key)
+        elif was_open:
             hand_back(self._instance, self._run.run_id, [key])
+
+    def written(self) -> None:
+        """After that: an asset that a newer mirror has announced, and failed, shows that run, not this older result."""
+        for key, run_id in self._to_show_again.items():
+            _report_again(self._instance, run_id, key, "what was written since is older")
+        self._to_show_again.clear()
 
     def close(self, unhandled: Iterable[TaskResult] = ()) -> None:
         """Hands back what is open, when nothing more will be written. `unhandled` are results that no step shows."""
@@ -91,25 +115,30 @@ class Announcements:
 
     def _is_older(self, failure: TaskResult, key: dg.AssetKey) -> bool:
         """Whether the asset was materialized after the failure: the mirror of an old run does not make it failed."""
+        self._log.refresh_asset(key)
         latest = self._log.asset(key)
         known = latest is not None and latest.timestamp is not None and failure.at is not None
         return bool(known and latest.timestamp > failure.at)  # type: ignore[union-attr,operator]
 
     def _announce_unless_shown(self, key: dg.AssetKey, step: str | None) -> None:
-        if self._log.run_shown(key) != self._run.run_id:
+        shown = self._log.run_shown(key)
+        if shown in self._newer:
+            self._to_show_again[key] = str(shown)
+        elif shown != self._run.run_id:
             self._announce(key, step)
 
     def _announce(self, key: dg.AssetKey, step: str | None) -> None:
         if not self._is_tagged:
             self._is_tagged = True
-            self._instance.add_run_tags(self._run.run_id, {ANNOUNCED_TAG: OPEN})
+            started = {} if self._started_at is None else {STARTED_TAG: str(self._started_at)}
+            self._instance.add_run_tags(self._run.run_id, {ANNOUNCED_TAG: OPEN, **started})
         message = f"Asset {key.to_user_string()} is evaluated."
         _report(self._instance, self._run.run_id, self._run.job_name, key, step, message)
         self._log.announced(key)
 
 
-def show_written(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey, step: str) -> None:
-    """After a sync has written the asset: it shows the sync, not the run that announced it before."""
+def show(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey, step: str) -> None:
+    """Makes an asset show a sync that has written it, or that is about to fail for it, not the run it showed before."""
     _report(instance, run.run_id, run.job_name, key, step, f"Asset {key.to_user_string()} shows this run.")
 
 

@@ -85,6 +85,7 @@ class Mirror:
         if isinstance(event, RemoteRun):
             self._remote_run_id = event.run_id
             note_remote_run(self._instance, self._run, event.run_id)
+            self._announcements.follow(event)
             self._job_context.log.info(
                 f"Mirroring run {event.run_id} of environment {self._environment.name}: {event.link}"
             )
@@ -243,6 +244,7 @@ class Mirror:
         self._warn_about(result, new, why)
         self._announcements.settle(result, new)
         yield from write_all(new, self._log, self._job_context)
+        self._announcements.written()
 
     def _warn_about(self, result: TaskResult, new: NewEvents, why: str) -> None:
         is_failure = result.outcome == "failure" and result.node not in self._environment.manifest.op_of

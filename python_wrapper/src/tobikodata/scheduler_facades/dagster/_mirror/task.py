@@ -81,6 +81,7 @@ def _report(
         context.log.warning(warning)
     verdict.announcements.settle(result, new)
     yield from write_from_op(new, verdict.log, context)
+    verdict.announcements.written()
     if result.outcome == "failure":
         raise dg.Failure(
             f"{result.node} failed in {cloud}: {result.reason or 'no message'}",
@@ -115,6 +116,7 @@ def _fetch(context: dg.OpExecutionContext, environment: Environment, node: str) 
             for event in (event for events in launched.batches() for event in events):
                 if isinstance(event, RemoteRun):
                     note_remote_run(context.instance, context.run, event.run_id)
+                    announcements.follow(event)
                 elif isinstance(event, TaskStarted) and event.node == node:
                     announcements.start(event)
                 elif isinstance(event, TaskResult) and event.node == node:
