@@ -21,7 +21,12 @@ def name_of(model: str) -> str:
     return model if model.startswith('"') else f'"wh"."s"."{model}"'
 
 
-def model(name: str, *parents: str, source_type: str = "sql", audits: tuple[str, ...] = ()) -> dict[str, Any]:
+def model(
+    name: str, *parents: str, source_type: str = "sql", audits: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """`more`: what the newest recorder adds, such as `audits=[...]` with their arguments, by the name `details`."""
+    if "details" in more:
+        more["audits"] = more.pop("details")
     return {
         "name": name_of(name),
         "model_name": f"wh.s.{name}",
@@ -32,12 +37,13 @@ def model(name: str, *parents: str, source_type: str = "sql", audits: tuple[str,
         "audit_names": list(audits),
         "type": "model",
         "version": "1",
+        **more,
     }
 
 
-def standalone(name: str, *covers: str) -> dict[str, Any]:
+def standalone(name: str, *covers: str, **more: Any) -> dict[str, Any]:
     return {
-        **model(name, *covers, source_type="audit"),
+        **model(name, *covers, source_type="audit", **more),
         "name": f'"{name}"',
         "model_name": name,
         "type": "audit",

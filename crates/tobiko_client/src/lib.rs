@@ -55,5 +55,5 @@ pub use config::{ClientConfig, Credentials, RetryConfig, TCLOUD_TOOL_CLIENT_ID, 
 pub use error::Error;
 pub use query::{EvaluationsQuery, PlansQuery, RunsQuery, Sort};
 pub use tobiko_api::{
-    AuditEvaluation, Dag, DagNode, Evaluation, Info, NodeType, Plan, Project, Run, Secret, SourceType, Status,
+    AuditEvaluation, Dag, DagAudit, DagNode, Evaluation, Info, NodeType, Plan, Project, Run, Secret, SourceType, Status,
 };

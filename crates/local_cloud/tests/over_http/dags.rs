@@ -45,6 +45,30 @@ async fn a_node_has_its_cron_where_the_recorder_says_it() {
 }
 
 #[tokio::test]
+async fn audits_have_what_the_recorder_knows_of_them() {
+    let cloud = Cloud::start().await;
+    let audits = json!([
+        {"name": "not_null", "args": "columns := (id)", "blocking": true, "query": "SELECT 1"},
+        {"name": "not_null", "args": null, "blocking": false, "query": null, "of": "a newer recorder"},
+    ]);
+    let (mut detailed, mut odd) = (model(ORDERS, "v1"), model(ITEMS, "v1"));
+    detailed["audits"] = audits;
+    odd["audits"] = json!(["not_null", {"args": "x"}, {"name": "unique"}]);
+    cloud.ingest(&[environment("prod", 0, &[detailed.clone(), odd.clone()])]).await;
+    let nodes = cloud.get("/dags/prod").await["nodes"].clone();
+    let expected = json!([
+        {"name": "not_null", "args": "columns := (id)", "blocking": true, "query": "SELECT 1"},
+        {"name": "not_null", "blocking": false},
+    ]);
+    assert_eq!(nodes[0]["audits"], expected);
+    assert_eq!(nodes[1]["audits"], json!([{"name": "unique"}]));
+
+    // An older recorder says only the names.
+    cloud.ingest(&[environment("prod", 5, &[model(ORDERS, "v1")])]).await;
+    assert!(cloud.get("/dags/prod").await["nodes"][0].get("audits").is_none());
+}
+
+#[tokio::test]
 async fn an_unknown_environment_is_404() {
     let cloud = Cloud::start().await;
     assert!(cloud.missing("/dags/prod").await.contains("\"prod\" does not exist"));

@@ -26,17 +26,36 @@ async fn an_evaluation_has_its_log_audits_and_links() {
     let audit = |number: u8, name: &str, status: &str| {
         json!({"name": name, "status": status, "execution_time": at(3), "interval_start": "2024-04-30T00:00:00Z",
                "interval_end": "2024-05-01T00:00:00Z", "log": "SELECT 1 WHERE <id> IS NULL",
-               "link": format!("{view}overview#audit-{number}"), "log_link": format!("{view}log#audit-{number}")})
+               "link": format!("{view}overview#audit-{number}"), "log_link": format!("{view}log#audit-{number}"),
+               "args": r#"{"columns":"id"}"#, "blocking": status == "success", "log_is_query": true,
+               "failing_rows": u8::from(status != "success")})
     };
     let expected = json!({
         "evaluation_id": "e1", "node_name": ORDERS, "run_id": "r1", "start_at": at(2), "end_at": at(4),
         "error_message": "an audit failed", "log": "evaluated e1", "status": "failed",
         "link": format!("{view}overview"), "log_link": format!("{view}log"),
         "audits": [audit(1, "not_null", "success"), audit(2, "unique", "failed")],
+        "interval_start": "2024-04-30T00:00:00Z", "interval_end": "2024-05-01T00:00:00Z",
     });
     assert_eq!(cloud.get("/evaluations/e1").await, expected);
     assert_eq!(cloud.get("/runs/r1/evaluations").await, json!([expected]));
     assert_eq!(cloud.get("/evaluations?run_id=r1").await, json!([expected]));
+}
+
+#[tokio::test]
+async fn rows_and_durations_are_those_of_the_recorder() {
+    let cloud = Cloud::start().await;
+    let r1 = run("r1");
+    let (mut timed, mut counted) = (audited(3, "e1", "not_null", "success"), ended(4, "e1", "success", None));
+    timed["duration_seconds"] = 0.25.into();
+    timed["log"] = Value::Null;
+    counted["rows_processed"] = 80.into();
+    cloud.ingest(&[r1.started(1), r1.evaluating(2, "e1", ORDERS, "v1"), timed, counted]).await;
+    let evaluation = cloud.get("/evaluations/e1").await;
+    assert_eq!(evaluation["rows_processed"], 80);
+    let audit = &evaluation["audits"][0];
+    assert_eq!(audit["duration_seconds"], 0.25);
+    assert!(audit.get("log_is_query").is_none(), "{audit}");
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! The nodes of a DAG on their way to a manifest: each step fills in one more field of all of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tobiko_api::{DagNode, NodeType};
+use tobiko_api::{DagAudit, DagNode, NodeType, truncate_middle};
 
-use super::Check;
-use super::names::{check_name, digest, distinct, key_parts, op_name, with_suffix};
+use super::names::{check_name, check_name_with_arguments, digest, distinct, key_parts, op_name, with_suffix};
+use super::{Check, LONGEST_QUERY};
 
 pub struct Draft<'d> {
     pub dag_node: &'d DagNode,
@@ -161,29 +161,103 @@ fn cut_cycles(drafts: &mut [Draft], warnings: &mut Vec<String>) {
 /// Checks are a model's own audits, then the standalone ones that cover it, each by its own name; two that would get the same
 /// name are made to differ.
 fn add_checks(drafts: &mut [Draft]) {
-    let mut audits: Vec<Vec<(String, String)>> = Vec::with_capacity(drafts.len());
+    let mut audits: Vec<Vec<Audit>> = Vec::with_capacity(drafts.len());
     for draft in drafts.iter() {
-        let own: BTreeSet<&String> = draft.dag_node.audit_names.iter().filter(|_| draft.is_model()).collect();
-        audits.push(own.into_iter().map(|audit| (audit.clone(), draft.dag_node.name.clone())).collect());
+        audits.push(if draft.is_model() { own_audits(draft.dag_node) } else { Vec::new() });
     }
     for draft in drafts.iter().filter(|draft| !draft.is_model()) {
+        let node = draft.dag_node;
+        let audit = Audit { name: &node.name, node, details: node.audits.first(), is_repeated: false };
         for parent in draft.parents.iter().filter(|parent| drafts[**parent].is_model()) {
-            audits[*parent].push((draft.dag_node.name.clone(), draft.dag_node.name.clone()));
+            audits[*parent].push(audit);
         }
     }
-    for (draft, audits) in drafts.iter_mut().zip(audits) {
-        draft.checks = distinct_checks(&audits);
+    let checks: Vec<Vec<Check>> = audits.iter().map(|audits| distinct_checks(audits)).collect();
+    for (draft, checks) in drafts.iter_mut().zip(checks) {
+        draft.checks = checks;
     }
 }
 
-/// The checks of (audit, node), where the node is the model itself or the standalone audit.
-fn distinct_checks(audits: &[(String, String)]) -> Vec<Check> {
-    // The same audit name twice is an own audit and a standalone one: they differ in the node.
-    let full: Vec<String> = audits.iter().map(|(audit, node)| format!("{node:?} {audit:?}")).collect();
+/// An audit as one model has it.
+#[derive(Clone, Copy)]
+struct Audit<'d> {
+    name: &'d str,
+    /// The model itself, or the standalone audit.
+    node: &'d DagNode,
+    /// Where the cloud says more than the name.
+    details: Option<&'d DagAudit>,
+    /// The model has the audit with other arguments before this.
+    is_repeated: bool,
+}
+
+/// A model's audits by name; one that is there with several arguments in the order in which its author wrote them, so that a
+/// new one at the end changes no name.
+fn own_audits(node: &DagNode) -> Vec<Audit<'_>> {
+    let names: BTreeSet<&str> =
+        node.audit_names.iter().chain(node.audits.iter().map(|audit| &audit.name)).map(String::as_str).collect();
+    let mut audits = Vec::with_capacity(names.len());
+    for name in names {
+        let mut seen = HashSet::new();
+        let of_name = node.audits.iter().filter(|audit| audit.name == name && seen.insert(&audit.args));
+        let mut details: Vec<Option<&DagAudit>> = of_name.map(Some).collect();
+        if details.is_empty() {
+            details.push(None);
+        }
+        let audit = |(at, details)| Audit { name, node, details, is_repeated: at > 0 };
+        audits.extend(details.into_iter().enumerate().map(audit));
+    }
+    audits
+}
+
+/// The checks of one model.
+fn distinct_checks(audits: &[Audit]) -> Vec<Check> {
+    // The same audit name twice is an own audit and a standalone one, which differ in the node, or has other arguments.
+    let full: Vec<String> = audits.iter().map(Audit::full_name).collect();
     let plain: Vec<(String, &str)> =
-        audits.iter().zip(&full).map(|((audit, _), full)| (check_name(audit), full.as_str())).collect();
+        audits.iter().zip(&full).map(|(audit, full)| (audit.check_name(), full.as_str())).collect();
     let names = distinct(&plain, |name, full, digits| with_suffix(name, full, digits));
-    let check =
-        |(name, (audit, node)): (String, &(String, String))| Check { name, audit: audit.clone(), node: node.clone() };
-    names.into_iter().zip(audits).map(check).collect()
+    names.into_iter().zip(audits).map(|(name, audit)| audit.check(name)).collect()
+}
+
+impl Audit<'_> {
+    fn arguments(&self) -> Option<&str> {
+        self.details.and_then(|details| details.args.as_deref())
+    }
+
+    fn check_name(&self) -> String {
+        if self.is_repeated {
+            check_name_with_arguments(self.name, self.arguments().unwrap_or_default())
+        } else {
+            check_name(self.name)
+        }
+    }
+
+    fn full_name(&self) -> String {
+        let (node, audit) = (&self.node.name, self.name);
+        if self.is_repeated {
+            format!("{node:?} {audit:?} {:?}", self.arguments().unwrap_or_default())
+        } else {
+            format!("{node:?} {audit:?}")
+        }
+    }
+
+    fn check(&self, name: String) -> Check {
+        let standalone = Some(self.node).filter(|node| node.is_audit());
+        let description = standalone.and_then(|node| node.description.as_deref()).map(str::trim);
+        Check {
+            name,
+            audit: self.name.to_owned(),
+            node: self.node.name.clone(),
+            // Whole: a result is compared with it.
+            arguments: self.arguments().map(str::to_owned),
+            blocking: self.details.and_then(|details| details.blocking),
+            query: self.details.and_then(|details| details.query.as_deref()).map(short),
+            description: description.map(short),
+            link: standalone.and_then(|node| node.link.clone()),
+        }
+    }
+}
+
+fn short(text: &str) -> String {
+    truncate_middle(text, LONGEST_QUERY).into_owned()
 }

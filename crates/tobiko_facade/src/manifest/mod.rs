@@ -18,6 +18,9 @@ use names::{digest_of_json, key_parts};
 /// Longest description that an asset carries, in bytes.
 const LONGEST_DESCRIPTION: usize = 16 * 1024;
 
+/// Longest query, and longest description, that a check carries, in bytes: a project has thousands of checks.
+const LONGEST_QUERY: usize = 2 * 1024;
+
 /// What `tobiko-facade definitions` prints. The Python package declares it as it stands.
 #[derive(Debug, Serialize)]
 pub struct Manifest {
@@ -69,6 +72,20 @@ pub struct Check {
     pub audit: String,
     /// The node whose evaluations bring its results: the model, or the standalone audit.
     pub node: String,
+    /// As a person reads them. Those of a result must be equal, where one audit is there several times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocking: Option<bool>,
+    /// As it is written, with its macros.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Of a standalone audit, as its author wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The page of a standalone audit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 impl Manifest {
@@ -179,6 +196,8 @@ fn description(node: &DagNode) -> String {
 mod tests {
     use std::collections::HashSet;
 
+    use tobiko_api::DagAudit;
+
     use super::*;
     use crate::testing::{dag, node};
 
@@ -239,6 +258,64 @@ mod tests {
         let of_b = &manifest.nodes[1].checks;
         assert_eq!((of_b[0].name.as_str(), of_b[0].node.as_str()), ("both", "both"));
         assert_eq!(manifest.nodes[2].key, None);
+    }
+
+    /// `name` or `name(arguments)`.
+    fn audits(texts: &[&str]) -> Vec<DagAudit> {
+        let audit = |text: &&str| {
+            let (name, arguments) = text.split_once('(').unwrap_or((text, ""));
+            let args = arguments.strip_suffix(')').map(str::to_owned);
+            DagAudit { name: name.to_owned(), args, blocking: Some(true), query: Some("SELECT 1".into()) }
+        };
+        texts.iter().map(audit).collect()
+    }
+
+    #[track_caller]
+    fn check_names(audit_names: &[&str], with_details: &[&str], expected: &[&str]) {
+        let mut dag = dag(&["a"]);
+        dag.nodes[0].audit_names = audit_names.iter().map(|name| (*name).to_owned()).collect();
+        dag.nodes[0].audits = audits(with_details);
+        let manifest = Manifest::new("prod", Some(&dag), None);
+        let names: Vec<&str> = manifest.nodes[0].checks.iter().map(|check| check.name.as_str()).collect();
+        assert_eq!(names, expected, "{with_details:?}");
+    }
+
+    #[test]
+    fn an_audit_with_other_arguments_is_another_check_and_the_first_keeps_the_plain_name() {
+        let (id, day) = ("not_null(columns := (id))", "not_null(columns := (day))");
+        check_names(&["not_null"], &[], &["not_null"]);
+        check_names(&["not_null"], &[id], &["not_null"]);
+        check_names(&["not_null"], &[id, day], &["not_null", "not_null_columns_day_77562675"]);
+        check_names(&["not_null"], &[day, id], &["not_null", "not_null_columns_id_661dc188"]);
+        check_names(&["not_null"], &[id, day, day, id], &["not_null", "not_null_columns_day_77562675"]);
+        check_names(&["unique", "not_null"], &[id, day], &["not_null", "not_null_columns_day_77562675", "unique"]);
+        check_names(&[], &[id, "not_null"], &["not_null", "not_null_2c6b2ac6"]);
+        // Which differ in nothing that may be in a name.
+        let (more, less) = ("forall(criteria := (a > 0))", "forall(criteria := (a < 0))");
+        check_names(
+            &[],
+            &[id, more, less, "forall(criteria := (a = 0))"],
+            &["forall", "forall_criteria_a_0_96708ac6", "forall_criteria_a_0_6723f5a0", "not_null"],
+        );
+    }
+
+    #[test]
+    fn a_check_has_what_the_cloud_says_of_its_audit() {
+        let mut dag = dag(&["a", "~both < a"]);
+        dag.nodes[0].audit_names = vec!["not_null".into(), "unique".into()];
+        dag.nodes[0].audits = audits(&["not_null(columns := (id))"]);
+        dag.nodes[1].description = Some("Orders have customers.".into());
+        dag.nodes[1].link = Some("http://both".into());
+        dag.nodes[1].audits = audits(&["both"]);
+        dag.nodes[1].audits[0].query = Some("x".repeat(100_000));
+        let json = serde_json::to_value(Manifest::new("prod", Some(&dag), None)).unwrap();
+        let [not_null, unique, both] = &json["nodes"][0]["checks"].as_array().unwrap()[..] else { panic!("{json}") };
+        assert_eq!(not_null["arguments"], "columns := (id)");
+        assert_eq!((&not_null["blocking"], &not_null["query"]), (&true.into(), &"SELECT 1".into()));
+        assert!(not_null.get("link").is_none() && not_null.get("description").is_none(), "{not_null}");
+        assert_eq!(unique.as_object().unwrap().len(), 3, "{unique}");
+        assert_eq!((&both["description"], &both["link"]), (&"Orders have customers.".into(), &"http://both".into()));
+        assert!(both["query"].as_str().unwrap().len() <= LONGEST_QUERY + 64);
     }
 
     #[test]

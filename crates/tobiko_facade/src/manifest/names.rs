@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 /// Longest op or check name: it ends up in file names, which stop at 255 bytes.
 pub const LONGEST_NAME: usize = 200;
 
+/// So much of an audit's arguments is in a check's name.
+const LONGEST_WORDS: usize = 40;
+
 /// Hexadecimal digits in a suffix. Where names with as many are still the same, more are taken.
 const DIGITS: usize = 8;
 
@@ -64,6 +67,21 @@ pub fn check_name(audit: &str) -> String {
     } else {
         name
     }
+}
+
+/// The check's name for an audit that the model has with other arguments, too: it depends on the audit and the arguments alone.
+/// Their words are in it for people, and what differs in more than words differs in the suffix.
+pub fn check_name_with_arguments(audit: &str, arguments: &str) -> String {
+    let words = arguments.split(|c: char| !is_word(c)).filter(|word| !word.is_empty());
+    let mut name = check_name(audit);
+    let longest = name.len() + LONGEST_WORDS;
+    for word in words {
+        if name.len() + 1 + word.len() > longest {
+            break;
+        }
+        name = format!("{name}_{word}");
+    }
+    with_suffix(&name, &format!("{audit:?} {arguments:?}"), DIGITS)
 }
 
 /// `name` with so many hexadecimal digits, which depend on `full_name` alone.

@@ -39,6 +39,13 @@ pub fn audit() -> impl Strategy<Value = String> {
     prop_oneof![3 => part(), 1 => "(not_null|unique)"]
 }
 
+/// An audit as a local cloud describes it. Few arguments, so that they meet.
+fn audit_with_arguments() -> impl Strategy<Value = Value> {
+    let arguments =
+        prop_oneof![Just(Value::Null), "[ab(]{1,2}".prop_map(Value::from), ".{0,300}".prop_map(Value::from)];
+    (audit(), arguments).prop_map(|(name, arguments)| json!({"name": name, "args": arguments}))
+}
+
 /// A field's value, or null, or no field.
 fn maybe(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Value>> {
     prop_oneof![8 => value.prop_map(Some), 1 => Just(Some(Value::Null)), 1 => Just(None)]
@@ -61,11 +68,12 @@ pub fn dag_json() -> impl Strategy<Value = Value> {
         maybe(one_of(&["sql", "seed", "python", "external", "audit", "dbt"])),
         prop::option::weighted(0.9, prop::collection::vec(parent(), 0..4)),
         maybe(prop::collection::vec(audit(), 0..4).prop_map(Value::from)),
+        maybe(prop::collection::vec(audit_with_arguments(), 0..4).prop_map(Value::from)),
         maybe("[a-z]{0,5}".prop_map(Value::from)),
     );
     prop::collection::vec(node, 0..9).prop_map(|nodes| {
         let names: Vec<String> = nodes.iter().map(|(name, ..)| name.clone()).collect();
-        let nodes = nodes.into_iter().map(|(name, kind, source, parents, audits, description)| {
+        let nodes = nodes.into_iter().map(|(name, kind, source, parents, audit_names, audits, description)| {
             let of =
                 |parent: Result<usize, String>| parent.map_or_else(|name| name, |at| names[at % names.len()].clone());
             let parents = parents.map(|parents| parents.into_iter().map(of).collect::<Vec<_>>().into());
@@ -73,7 +81,8 @@ pub fn dag_json() -> impl Strategy<Value = Value> {
                 ("type", kind),
                 ("source_type", source),
                 ("parent_names", parents),
-                ("audit_names", audits),
+                ("audit_names", audit_names),
+                ("audits", audits),
                 ("description", description),
             ];
             let mut node = json!({"name": name});

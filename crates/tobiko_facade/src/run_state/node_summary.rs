@@ -230,7 +230,7 @@ impl NodeSummary {
         audits: &[AuditEvaluation],
     ) {
         for audit in audits {
-            for (key, name) in assets.checks(node, &audit.name) {
+            for (key, name) in assets.checks(node, audit) {
                 self.add_check(position, check_result(evaluation, state, audit, key, name));
             }
         }

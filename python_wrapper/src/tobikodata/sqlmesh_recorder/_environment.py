@@ -6,11 +6,15 @@ Only finalized environments are recorded; the callers check that.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._formatting import timestamp
+from ._formatting import arguments_text, timestamp, truncate_middle
 from ._guard import safely
+
+# Of each audit of each model, in every version of the environment.
+_QUERY_CHARACTERS = 4096
 
 
 def environment_fields(environment: Any, snapshots: Iterable[Any], deployability: Any) -> dict[str, Any]:
@@ -49,7 +53,8 @@ def deployability_of(environment: Any, snapshots: Any) -> Any:
 
 def _node(snapshot: Any, deployability: Any) -> dict[str, Any]:
     node = snapshot.node
-    audits = [] if snapshot.is_audit else [audit.name for audit, _ in node.audits_with_args]
+    uses = [(node, {})] if snapshot.is_audit else node.audits_with_args
+    audits = [] if snapshot.is_audit else [audit.name for audit, _ in uses]
     return {
         "name": snapshot.name,
         "model_name": node.name,
@@ -60,9 +65,28 @@ def _node(snapshot: Any, deployability: Any) -> dict[str, Any]:
         "audit_names": list(dict.fromkeys(audits)),
         # A seed is loaded when it changes, an external model never.
         "cron": node.cron if snapshot.evaluatable and not snapshot.is_seed else None,
+        "audits": list(filter(None, (safely(_audit, audit, arguments) for audit, arguments in uses))),
         "type": "audit" if snapshot.is_audit else "model",
         "version": version_of(snapshot, deployability),
     }
+
+
+def _audit(audit: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A use of an audit. Of a standalone audit, itself."""
+    own = arguments.get("blocking")  # a model's word counts for more than the audit's
+    return {
+        "name": audit.name,
+        "args": safely(arguments_text, arguments),
+        "blocking": audit.blocking if own is None else str(own).lower() == "true",
+        "query": safely(_query, audit),
+    }
+
+
+def _query(audit: Any) -> str:
+    """As its author wrote it, with its macros; old versions keep only what was parsed."""
+    written = getattr(getattr(audit, "query_", None), "sql", None)
+    text = written if isinstance(written, str) else audit.query.sql(dialect=audit.dialect or None, pretty=True)
+    return truncate_middle(textwrap.dedent(text).strip(), _QUERY_CHARACTERS)
 
 
 def _schedule(snapshots: Iterable[Any]) -> tuple[str, int] | None:

@@ -8,7 +8,15 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._formatting import MESSAGE_CHARACTERS, milliseconds, now, timestamp, traceback_of, truncate_middle
+from ._formatting import (
+    MESSAGE_CHARACTERS,
+    arguments_text,
+    milliseconds,
+    now,
+    timestamp,
+    traceback_of,
+    truncate_middle,
+)
 from ._guard import safely
 
 
@@ -36,23 +44,34 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class AuditCall:
+    """What the call of one audit shows, and its result does not: 0.142's has no arguments."""
+
+    arguments: str | None
+    duration_s: float
+
+
+@dataclass(frozen=True)
 class Audit:
     """The result of one audit."""
 
     result: Any
     name: str
+    arguments: str | None
     count: int | None  # the rows that violate the audit
     blocking: bool
     duration_s: float | None
 
     @classmethod
-    def of(cls, result: Any, duration_s: float | None) -> Audit:
-        return cls(result, result.audit.name, result.count, bool(result.blocking), duration_s)
+    def of(cls, result: Any, call: AuditCall | None) -> Audit:
+        arguments = call.arguments if call else safely(arguments_text, getattr(result, "audit_args", None))
+        duration_s = call.duration_s if call else None
+        return cls(result, result.audit.name, arguments, result.count, bool(result.blocking), duration_s)
 
     def fields(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "args": safely(_arguments, self.result),
+            "args": self.arguments,
             "status": "failed" if self.count else "success",
             "blocking": self.blocking,
             "count": self.count,
@@ -87,11 +106,11 @@ class Evaluation:
         self._started_s = time.monotonic()
         self._audits: list[Audit] = []
 
-    def add_audit(self, result: Any, duration_s: float | None = None) -> dict[str, Any] | None:
+    def add_audit(self, result: Any, call: AuditCall | None = None) -> dict[str, Any] | None:
         """Returns the audit event's fields, or None if the audit was skipped or is known already."""
         if result.skipped or any(result is audit.result for audit in self._audits):
             return None
-        audit = Audit.of(result, duration_s)
+        audit = Audit.of(result, call)
         self._audits.append(audit)
         return {"evaluation_id": self.batch.evaluation_id, **audit.fields(), **self.batch.interval()}
 
@@ -131,12 +150,6 @@ class Evaluation:
             batch_id(snapshot_id=self.batch.snapshot.snapshot_id, batch_id=self.batch.number - 1)
         )
         return execution.stats.total_rows_processed if execution is not None else None
-
-
-def _arguments(result: Any) -> str | None:
-    arguments = getattr(result, "audit_args", None) or {}
-    texts = (f"{name} := {value.sql() if hasattr(value, 'sql') else value}" for name, value in arguments.items())
-    return truncate_middle(", ".join(texts), MESSAGE_CHARACTERS) or None
 
 
 def _query(result: Any) -> str | None:

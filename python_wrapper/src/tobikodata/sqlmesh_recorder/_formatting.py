@@ -6,7 +6,7 @@ import importlib
 import re
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -40,6 +40,16 @@ def node_name(unit: Any) -> str:
         unit = unit[0]
     names = (getattr(unit, "snapshot_name", None), getattr(unit, "name", None), unit)
     return next((name for name in names if isinstance(name, str)), "")
+
+
+def arguments_text(arguments: Mapping[str, Any] | None) -> str | None:
+    """An audit's arguments as a person reads them, or None. Identifies one of several uses of an audit in a model.
+
+    Whether it blocks is no argument of its query, and is reported apart.
+    """
+    values = {name: value for name, value in (arguments or {}).items() if name != "blocking"}
+    texts = (f"{name} := {value.sql() if hasattr(value, 'sql') else value}" for name, value in values.items())
+    return truncate_middle(", ".join(texts), MESSAGE_CHARACTERS) or None
 
 
 def truncate_middle(text: str, limit: int) -> str:

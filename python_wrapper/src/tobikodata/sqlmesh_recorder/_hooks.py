@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ._evaluation import Batch, Evaluation
-from ._formatting import causes, errors_in, node_name
+from ._evaluation import AuditCall, Batch, Evaluation
+from ._formatting import arguments_text, causes, errors_in, node_name
 from ._guard import forget_failures, safely
 from ._process import (
     Operation,
@@ -250,16 +250,20 @@ def _after_audits(current: tuple[Recording, Evaluation], outcome: Outcome) -> No
         _after_evaluation(current, outcome)
 
 
-def _before_one_audit(call: Call) -> tuple[Recording, Evaluation, float] | None:
+def _before_one_audit(call: Call) -> tuple[Recording, Evaluation, str | None, float] | None:
     current = current_evaluation(call.argument(2, "snapshot"))
-    return (*current, time.monotonic()) if current is not None else None
+    if current is None:
+        return None
+    # Before the call, which may change them.
+    return *current, safely(arguments_text, call.argument(1, "audit_args")), time.monotonic()
 
 
-def _after_one_audit(current: tuple[Recording, Evaluation, float], outcome: Outcome) -> None:
+def _after_one_audit(state: tuple[Recording, Evaluation, str | None, float], outcome: Outcome) -> None:
     # In addition to `audit`, which returns nothing if a later audit's query fails, and knows no durations.
     if outcome.error is None:
-        recording, evaluation, started_s = current
-        recording.put_audit(evaluation, outcome.result, round(time.monotonic() - started_s, 6))
+        recording, evaluation, arguments, started_s = state
+        duration_s = round(time.monotonic() - started_s, 6)
+        recording.put_audit(evaluation, outcome.result, AuditCall(arguments, duration_s))
 
 
 _CONTEXT, _STATE = "sqlmesh.core.context", "sqlmesh.core.state_sync"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Callable
 
 from ._delivery import Delivery
-from ._evaluation import Batch, Evaluation
+from ._evaluation import AuditCall, Batch, Evaluation
 from ._formatting import (
     LOG_CHARACTERS,
     is_abort,
@@ -102,8 +102,8 @@ class Recording:
             self._put_evaluation("evaluation_started", batch.evaluation_id, fields)
         return evaluation
 
-    def put_audit(self, evaluation: Evaluation, result: Any, duration_s: float | None = None) -> None:
-        fields = evaluation.add_audit(result, duration_s)
+    def put_audit(self, evaluation: Evaluation, result: Any, call: AuditCall | None = None) -> None:
+        fields = evaluation.add_audit(result, call)
         if fields is not None:
             self.put("audit", **fields)
 

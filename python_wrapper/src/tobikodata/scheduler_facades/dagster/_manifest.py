@@ -26,6 +26,17 @@ class Check:
     audit: str
     # The node whose evaluations carry its results. A model's own audit may have the name of a standalone one.
     node: str | None = None
+    # What follows is None where the cloud does not say it.
+    arguments: str | None = None
+    blocking: bool | None = None
+    query: str | None = None
+    description: str | None = None
+    link: str | None = None
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Check:
+        details = ("node", "arguments", "blocking", "query", "description", "link")
+        return Check(data["name"], data["audit"], **{name: data.get(name) for name in details})
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Node:
             kind=data.get("kind"),
             description=data.get("description"),
             link=data.get("link"),
-            checks=tuple(Check(check["name"], check["audit"], check.get("node")) for check in data.get("checks") or ()),
+            checks=tuple(Check.from_json(check) for check in data.get("checks") or ()),
             model_name=data.get("model_name") or data["name"],
             tags=tuple(data.get("tags") or ()),
             cron=data.get("cron"),

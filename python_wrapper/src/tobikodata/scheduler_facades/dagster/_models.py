@@ -101,18 +101,33 @@ class SQLMeshAudit:
     # The audit's name in SQLMesh.
     name: str
     model: SQLMeshModel
-    # The name of the check by default: the audit's, without what Dagster refuses.
+    # The name of the check by default: the audit's, without what Dagster refuses. Where the model has the audit with
+    # several arguments, all but the first have those in their names.
     check_name: str
+    # What its author says about it: SQLMesh has a place for that on standalone audits only. This and what follows is
+    # None where the cloud does not say it; Tobiko Cloud says nothing but the names of a model's audits.
     description: str | None = None
-    arguments: Any = None
-    # Whether SQLMesh stops the run if it fails; None where the cloud does not say.
+    # As a person reads them: "columns := (id)".
+    arguments: str | None = None
+    # Whether the model's evaluation fails if the audit does.
     blocking: bool | None = None
+    # The SQL as it is written, with its macros; 2 KiB of it.
     query: str | None = None
+    # The page of the standalone audit, or of the model.
     link: str | None = None
 
     @staticmethod
     def of(check: Check, model: SQLMeshModel) -> SQLMeshAudit:
-        return SQLMeshAudit(name=check.audit, model=model, check_name=check.name)
+        return SQLMeshAudit(
+            name=check.audit,
+            model=model,
+            check_name=check.name,
+            description=check.description,
+            arguments=check.arguments,
+            blocking=check.blocking,
+            query=check.query,
+            link=check.link or model.link,
+        )
 
 
 def without_prefix(key: tuple[str, ...], asset_prefix: str | None) -> tuple[str, ...]:

@@ -69,7 +69,13 @@ class DagsterSQLMeshTranslator:
         Returns:
             The check, of this asset. None: it is not declared, and its results are not reported.
         """
-        return dg.AssetCheckSpec(name=audit.check_name, asset=asset_key, description=audit.description, blocking=False)
+        return dg.AssetCheckSpec(
+            name=audit.check_name,
+            asset=asset_key,
+            description=_check_description(audit),
+            metadata=_check_metadata(audit),
+            blocking=False,
+        )
 
     def get_event_metadata(self, event: Any) -> Mapping[str, Any]:  # noqa: ARG002  # for those who override it
         """Metadata to add to a materialization or to the result of a check. What is there already stays as it is.
@@ -80,6 +86,29 @@ class DagsterSQLMeshTranslator:
                 `passed` and `severity`.
         """
         return {}
+
+
+# Dagster's button "Execute" promises more.
+_EXECUTE = '"Execute" reports the newest result that was recorded once more; it does not run the audit.'
+_BLOCKING = {True: "Its failure fails the evaluation of the model.", False: "Its failure is a warning."}
+
+
+def _check_description(audit: SQLMeshAudit) -> str:
+    """The author's text, or else the audit's name with its arguments; then how it acts."""
+    call = f"{audit.name}({audit.arguments})" if audit.arguments else audit.name
+    acts = f"{_BLOCKING[audit.blocking]} {_EXECUTE}" if audit.blocking is not None else _EXECUTE
+    return f"{audit.description or call}\n\n{acts}"
+
+
+def _check_metadata(audit: SQLMeshAudit) -> dict[str, Any]:
+    """The same names as on results, whose query is the one that ran."""
+    metadata = {
+        "Arguments": audit.arguments,
+        "Blocking": audit.blocking,
+        "Query": audit.query,
+        LINK: dg.MetadataValue.url(audit.link) if audit.link else None,
+    }
+    return {name: value for name, value in metadata.items() if value is not None}
 
 
 def adds_event_metadata(translator: DagsterSQLMeshTranslator) -> bool:

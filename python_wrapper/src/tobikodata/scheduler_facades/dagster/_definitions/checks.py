@@ -2,18 +2,22 @@
 
 Executed by hand, a check reports the newest result of the cloud again. It never hides an earlier result: if the cloud
 has none, or is unreachable, the last result in Dagster is reported again.
+
+A translator may let checks block. Dagster fails the step of such a check, 1.9.1 at the first one: those that come after
+it would get no result. So failed ones are written past Dagster's handling, and the step fails when all are written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime, timezone
 
 import dagster as dg
 
 from .._environment import Environment
 from .._errors import TobikoFacadeError
 from .._events.latest import last_evaluation
-from .._events.messages import CheckResult, TaskResult
+from .._events.messages import TIMESTAMP_OF_CHECK, CheckResult, TaskResult, number_of
 from .._launch import executable
 from .specs import DeclaredCheck
 
@@ -25,6 +29,7 @@ def checks_of(environment: Environment, declared: Sequence[DeclaredCheck]) -> li
     if not specs:
         return []
     node_of = {one.spec.key: one.node for one in declared}
+    blocking = {spec.key for spec in specs if spec.blocking}
     # `multi_asset_check` derives the names of inputs and outputs from the keys: it rejects unusual ones, and loses one
     # of two that become the same. Numbers avoid both.
     inputs = {f"asset_{at}": key for at, key in enumerate(dict.fromkeys(spec.asset_key for spec in specs))}
@@ -44,18 +49,20 @@ def checks_of(environment: Environment, declared: Sequence[DeclaredCheck]) -> li
             newest = _fetch(op_context, environment, sorted({node_of[key] for key in wanted}))
         except TobikoFacadeError as error:
             newest, failure = {}, error
+        blocked: list[str] = []
         for key in sorted(wanted, key=str):
-            result = newest.get(key)
-            if result:
-                yield dg.AssetCheckResult(
-                    passed=result.passed,
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    severity=result.severity,
-                    metadata=dict(result.metadata),
-                )
+            latest = newest.get(key)
+            result = _again(latest) if latest else _as_before(op_context, environment.manifest.cloud, key, failure)
+            if result is None:
+                continue
+            if key in blocking and not result.passed and result.severity == dg.AssetCheckSeverity.ERROR:
+                _write(result, op_context)
+                blocked.append(f"{key.name} on {key.asset_key.to_user_string()}")
             else:
-                yield from _as_before(op_context, environment.manifest.cloud, key, failure)
+                yield result
+        if blocked:
+            texts = [*([str(failure)] if failure else []), f"blocking checks failed: {', '.join(blocked)}"]
+            raise dg.Failure("\n".join(texts), allow_retries=False) from None
         if failure:
             raise dg.Failure(str(failure), allow_retries=False) from None
 
@@ -88,20 +95,47 @@ def _fetch(
     return newest
 
 
+def _again(result: CheckResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=result.passed,
+        asset_key=result.key.asset_key,
+        check_name=result.key.name,
+        severity=result.severity,
+        metadata=dict(result.metadata),
+        description=_measured(result.timestamp),
+    )
+
+
+def _measured(at: float | None) -> str:
+    """The event's own time is that of the click."""
+    if at is None:
+        return "Reported again; the cloud does not say when it was measured."
+    return f"Measured {datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC, reported again."
+
+
+def _write(result: dg.AssetCheckResult, context: dg.OpExecutionContext) -> None:
+    """Without the output that what is downstream of a blocking check waits for."""
+    step_context = context.get_step_execution_context()
+    dg.DagsterEvent.asset_check_evaluation(step_context, result.to_asset_check_evaluation(step_context))
+
+
 def _as_before(
     context: dg.OpExecutionContext, cloud: str, key: dg.AssetCheckKey, failure: Exception | None
-) -> Iterator[dg.AssetCheckResult]:
+) -> dg.AssetCheckResult | None:
+    """The last result in Dagster, if there is one."""
     name = f"check {key.name} on {key.asset_key.to_user_string()}"
     if not failure:
         context.log.info(f"{cloud} has no result for {name}")
     before = last_evaluation(context.instance, key)
-    if before:
-        evaluation, record = before
-        context.log.info(f"the last result of {name}, of run {record.run_id or '(none)'}, is reported again")
-        yield dg.AssetCheckResult(
-            passed=evaluation.passed,
-            asset_key=key.asset_key,
-            check_name=key.name,
-            severity=evaluation.severity,
-            metadata=dict(evaluation.metadata),
-        )
+    if not before:
+        return None
+    evaluation, record = before
+    context.log.info(f"the last result of {name}, of run {record.run_id or '(none)'}, is reported again")
+    return dg.AssetCheckResult(
+        passed=evaluation.passed,
+        asset_key=key.asset_key,
+        check_name=key.name,
+        severity=evaluation.severity,
+        metadata=dict(evaluation.metadata),
+        description=_measured(number_of(evaluation.metadata, TIMESTAMP_OF_CHECK)),
+    )
