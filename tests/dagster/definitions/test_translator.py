@@ -146,6 +146,12 @@ def test_all_names_follow_the_translator_below_the_prefix(definitions: Any, scri
     assert event.metadata["Log Link"].value == "http://cloud/e-orders/log"
     results = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])
     assert results[check].event.dagster_event.event_specific_data.metadata["Team"].value == "data"
+    by_hand = dg.materialize(
+        list(prefixed.asset_checks or ()), selection=dg.AssetSelection.checks(check), instance=instance
+    )
+    assert [(one.check_name, one.passed) for one in by_hand.get_asset_check_evaluations()] == [(check.name, True)]
+    again = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+    assert again.event.dagster_event.event_specific_data.metadata["Tobiko Cloud Evaluation Id"].value == "e-orders"
     not_declared = dg.AssetCheckKey(new["orders"], "unique")
     assert not instance.event_log_storage.get_latest_asset_check_execution_by_key([not_declared])
 
