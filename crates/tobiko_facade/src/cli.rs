@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 const AFTER_HELP: &str = "\
 A first try, with the credentials in the environment:
@@ -139,6 +140,9 @@ pub struct SyncArgs {
     /// Fail, after all has been reported, if this plan failed
     #[arg(long, value_name = "PLAN_ID")]
     pub plan: Option<String>,
+    /// Report the runs of the past, too: those that ended within this time, such as 7d; the newest 500 at most
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub history: Option<SignedDuration>,
 }
 
 #[derive(Debug, Args)]
@@ -193,8 +197,32 @@ pub struct ServeArgs {
     pub control: SocketAddr,
 }
 
+/// A time back from now, such as `7d`, `2w` or `36h`.
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let days = SpanRelativeTo::days_are_24_hours();
+    let age = text.parse::<Span>().and_then(|span| span.to_duration(days)).map_err(|error| error.to_string())?;
+    if age.is_positive() { Ok(age) } else { Err("must be more than 0 seconds".to_owned()) }
+}
+
 /// A number of seconds that can be waited.
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if seconds > 0.0 && seconds < 1e9 { Ok(seconds) } else { Err("must be more than 0 seconds".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_days_weeks_and_hours() {
+        let hours = |text| age(text).ok().map(|age| age.as_hours());
+        assert_eq!(
+            [hours("7d"), hours("2w"), hours("36h"), hours("1d 12h")],
+            [Some(168), Some(336), Some(36), Some(36)]
+        );
+        for wrong in ["", "7", "-7d", "0d", "1 month", "soon"] {
+            assert_eq!(hours(wrong), None, "{wrong}");
+        }
+    }
 }

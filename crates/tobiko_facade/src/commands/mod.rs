@@ -4,6 +4,7 @@ pub mod check;
 pub mod definitions;
 pub mod environment;
 pub mod forget;
+mod history;
 pub mod mirror;
 pub mod plan_failure;
 pub mod poll;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tobiko_client::{Client, Evaluation, EvaluationsQuery, Sort};
 
 use super::environment::{self, did_you_mean};
+use super::history::past_runs;
 use super::plan_failure::plan_failure;
 use crate::cli::SyncArgs;
 use crate::exit_code::NotFound;
@@ -72,6 +73,9 @@ pub async fn sync(
     tasks.sort_by_key(|task| task.end_at);
     for task in &tasks {
         reporter.report(&Event::Task(Box::new(task.clone())))?;
+    }
+    if let Some(age) = args.history {
+        past_runs(client, environment, Timestamp::now() - age, &manifest, prefix, &OUTAGE_POLICY, reporter).await?;
     }
     let failure = match &args.plan {
         Some(plan) => OUTAGE_POLICY.retry(reporter, async || plan_failure(client, plan).await).await?,

@@ -12,6 +12,8 @@ pub enum Event {
     TaskStarted { node: String, model_name: String, link: Option<String>, at: Option<Timestamp>, ended: bool },
     /// What became of a task, with all that belongs to it.
     Task(Box<Task>),
+    /// A run of the past, with what became of its tasks.
+    PastRun(Box<PastRun>),
     /// Something for the log.
     Log(Level, String),
     /// Nothing comes after this.
@@ -51,6 +53,33 @@ pub struct Task {
     pub end_at: Option<Timestamp>,
     pub materialization: Option<Materialization>,
     pub checks: Vec<CheckResult>,
+}
+
+/// A remote run that had ended before anybody followed it. Assets and checks have their state already: nothing is said of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastRun {
+    pub run_id: String,
+    /// `Success` or `Failure`.
+    pub outcome: FinishedAs,
+    pub reason: Option<String>,
+    pub link: Option<String>,
+    pub start_at: Timestamp,
+    pub end_at: Timestamp,
+    /// What was evaluated in it, in the order in which it ended.
+    pub tasks: Vec<PastTask>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastTask {
+    /// The node's name, as the cloud has it.
+    pub node: String,
+    /// `Success` or `Failure`.
+    pub outcome: Outcome,
+    pub reason: Option<String>,
+    pub link: Option<String>,
+    pub log_link: Option<String>,
+    pub start_at: Timestamp,
+    pub end_at: Timestamp,
 }
 
 /// What became of a task.

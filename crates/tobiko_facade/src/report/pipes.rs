@@ -22,7 +22,7 @@ use super::truncate::{
 };
 use crate::exit_code::{ChannelBroken, Usage};
 use crate::report::events::epoch;
-use crate::report::events::{CheckResult, Event, Level, Materialization, Severity, Task};
+use crate::report::events::{CheckResult, Event, Level, Materialization, PastRun, Severity, Task};
 
 pub struct Pipes {
     context: PipesContext<DefaultWriter>,
@@ -82,6 +82,32 @@ impl Pipes {
         }))
     }
 
+    /// Its tasks first, each in a message of its own; that of the run says how many they were.
+    fn past_run(&mut self, run: &PastRun) -> Result<()> {
+        for task in &run.tasks {
+            self.custom(json!({
+                "tobiko": "past_task",
+                "node": task.node,
+                "outcome": task.outcome.as_str(),
+                "reason": reason(task.reason.as_deref(), longest_reason_beside(&task.node)),
+                "link": short_link(task.link.as_deref()),
+                "log_link": short_link(task.log_link.as_deref()),
+                "start_at": epoch(task.start_at),
+                "end_at": epoch(task.end_at),
+            }))?;
+        }
+        self.custom(json!({
+            "tobiko": "past_run",
+            "run_id": run.run_id,
+            "outcome": run.outcome.as_str(),
+            "reason": reason(run.reason.as_deref(), longest_reason_beside(&run.run_id)),
+            "link": short_link(run.link.as_deref()),
+            "start_at": epoch(run.start_at),
+            "end_at": epoch(run.end_at),
+            "tasks": run.tasks.len(),
+        }))
+    }
+
     fn custom(&mut self, payload: Value) -> Result<()> {
         self.sent += 1;
         self.context.report_custom_message(payload)?;
@@ -108,6 +134,7 @@ impl Reporter for Pipes {
                 "ended": ended,
             })),
             Event::Task(task) => self.task(task),
+            Event::PastRun(run) => self.past_run(run),
             Event::Log(level, text) => {
                 let text = truncate_middle_json(text, LONGEST_LOG_TEXT);
                 self.sent += 1;

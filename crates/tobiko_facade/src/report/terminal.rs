@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Reporter;
 use crate::report::events::Outcome;
-use crate::report::events::{Event, FinishedAs, Level, RunFinished, Task};
+use crate::report::events::{Event, FinishedAs, Level, PastRun, RunFinished, Task};
 use crate::report::truncate::first_line;
 
 /// After more tasks than this, failures have scrolled away: they are repeated at the end.
@@ -98,6 +98,16 @@ impl Terminal {
         Ok(())
     }
 
+    fn past_run(&self, run: &PastRun) -> Result<()> {
+        let (word, color) = match run.outcome {
+            FinishedAs::Success => ("succeeded", "32"),
+            FinishedAs::Failure | FinishedAs::GaveUp => ("failed", "31"),
+        };
+        let tasks = run.tasks.len();
+        let evaluated = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
+        self.line(&format!("run {} of {}: {}, {evaluated}", run.run_id, run.start_at, self.painted(word, color)))
+    }
+
     fn finished(&mut self, finished: &RunFinished) -> Result<()> {
         self.bar.finish_and_clear();
         if self.tasks > LONG_RUN && !self.failures.is_empty() {
@@ -148,6 +158,7 @@ impl Reporter for Terminal {
                 Ok(())
             }
             Event::Task(task) => self.task(task),
+            Event::PastRun(run) => self.past_run(run),
             Event::Log(Level::Info, text) => self.line(text),
             Event::Log(Level::Warning, text) => self.line(&self.painted(&format!("warning: {text}"), "33")),
             Event::RunFinished(finished) => self.finished(finished),

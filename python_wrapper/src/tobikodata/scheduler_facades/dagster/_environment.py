@@ -23,6 +23,8 @@ ENVIRONMENT_TAG = "tobiko/environment"
 RUN_ID_TAG = "tobiko/run_id"
 # The plan that a sync was requested for.
 PLAN_ID_TAG = "tobiko/plan_id"
+# The remote run of a Dagster run that no worker executed: a sync wrote it, long after the remote run.
+HISTORY_TAG = "tobiko/history"
 # Put on a Dagster run when it has reported everything, even if what it reports is a failure.
 MIRROR_TAG = "tobiko/mirror"
 MIRROR_COMPLETE = "complete"

@@ -26,12 +26,13 @@ from dagster._core.events import AssetMaterializationPlannedData, StepMaterializ
 
 # The executor: one process for all steps, which start and end as their tasks are reported. Dagster's public
 # executors run steps one after the other, or each in a process of its own.
-from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
 from dagster._core.execution.context.system import PlanExecutionContext, StepExecutionContext
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.execute_plan import _trigger_hook as trigger_hooks
 from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.plan.objects import StepFailureData, StepSuccessData, UserFailureData
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
@@ -42,8 +43,14 @@ from dagster._core.launcher.base import WorkerStatus
 # The library versions that Dagster shows of a code location.
 from dagster._core.libraries import DagsterLibraryRegistry
 
+# A run that nobody executed, written as it would stand there if somebody had.
+from dagster._core.snap import create_execution_plan_snapshot_id, snapshot_from_execution_plan
+
 # The run's compute log, written without redirecting the process's own streams.
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+
+# Whether it takes runs of the past.
+from dagster._core.storage.runs.base import RunStorage
 
 try:  # 1.13
     from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -98,6 +105,10 @@ def asset_dep(key: dg.AssetKey, partition_mapping: Any, table_name: str | None) 
 HAS_FRESHNESS_POLICIES = hasattr(getattr(dg, "FreshnessPolicy", None), "time_window")
 
 
+# Since 1.10.14, a run may be stored that was created earlier.
+HAS_HISTORICAL_RUNS = hasattr(RunStorage, "add_historical_run")
+
+
 def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[dg.AssetKey, float]:
     """When these assets' materializations were wiped, in epoch seconds; without those that never were.
 
@@ -123,11 +134,24 @@ def replace_attributes(spec: dg.AssetSpec, **changes: Any) -> dg.AssetSpec:
     return module.replace_attributes(spec, **changes)  # type: ignore[no-any-return]
 
 
+def stored_snapshots(instance: dg.DagsterInstance, job: dg.JobDefinition, plan: ExecutionPlan) -> tuple[str, str]:
+    """The ids of the job's snapshot and of its plan's. Both are stored, as they are when Dagster creates a run."""
+    storage, job_id = instance.run_storage, job.get_job_snapshot_id()
+    if not storage.has_job_snapshot(job_id):
+        storage.add_job_snapshot(job.get_job_snapshot())
+    snapshot = snapshot_from_execution_plan(plan, job_id)
+    plan_id = create_execution_plan_snapshot_id(snapshot)
+    if not storage.has_execution_plan_snapshot(plan_id):
+        storage.add_execution_plan_snapshot(snapshot)
+    return job_id, plan_id
+
+
 __all__ = [
     "CHECKS_NEED_PLANNED",
     "DEPS_HAVE_METADATA",
     "EVENTS_HAVE_TIMES",
     "HAS_FRESHNESS_POLICIES",
+    "HAS_HISTORICAL_RUNS",
     "ActiveExecution",
     "AssetCheckEvaluation",
     "AssetCheckEvaluationPlanned",
@@ -147,14 +171,19 @@ __all__ = [
     "RetryMode",
     "StateBackedDefinitionsLoader",
     "StepExecutionContext",
+    "StepFailureData",
     "StepMaterializationData",
+    "StepSuccessData",
+    "UserFailureData",
     "WorkerStatus",
     "asset_dep",
+    "create_execution_plan",
     "cron_string_iterator",
     "dagster_event_sequence_for_step",
     "is_valid_cron_string",
     "replace_attributes",
     "set_defs_state_storage",
+    "stored_snapshots",
     "trigger_hooks",
     "wiped_at",
 ]

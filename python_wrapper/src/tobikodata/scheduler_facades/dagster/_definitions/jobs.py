@@ -7,11 +7,13 @@ from typing import Any
 
 import dagster as dg
 
+from .. import _internals
 from .._environment import ENVIRONMENT_TAG, MIRROR_COMPLETE, MIRROR_TAG, PLAN_ID_TAG, SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._events.events import filter_new, write_from_op
 from .._events.latest import EventLog, LatestEvent
-from .._events.messages import TaskResult
+from .._events.messages import PastRun, TaskResult
+from .._history.past_runs import PastRuns
 from .._launch import executable
 from .._mirror.announcements import hand_back_for_interrupted, show, show_failure_again
 from .._mirror.executor import mirror_executor
@@ -76,6 +78,13 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
                 default_value=False,
                 description="Also report what Dagster already has (fires sensors again).",
             ),
+            "history": dg.Field(
+                dg.Noneable(str),
+                is_required=False,
+                default_value=None,
+                description="Also write the remote runs that ended within this time, such as 7d, as runs of the mirror "
+                "job: when they ran, and how their steps ended. The newest 500 at most, each once.",
+            ),
             "plan_id": dg.Field(
                 dg.Noneable(str),
                 is_required=False,
@@ -105,14 +114,18 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
     hand_back_for_interrupted(context.instance)
     written = skipped = 0
     failed: list[dg.AssetKey] = []
+    age = _history_age(context)
     arguments = [
         "sync",
         *executable.where(environment.name, environment.asset_prefix),
         *([f"--plan={plan_id}"] if plan_id else []),
+        *([f"--history={age}"] if age else []),
     ]
+    past: list[PastRun] = []
     with environment.launch(arguments, context) as launched:
         for events in launched.batches():
             results = [event for event in events if isinstance(event, TaskResult)]
+            past += [event for event in events if isinstance(event, PastRun)]
             log.prefetch(results)
             for result in results:
                 for warning in result.warnings:
@@ -134,6 +147,9 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
     if reason:
         raise TobikoFacadeError(f"the sync was interrupted after {written} events: {reason}") from None
     context.log.info(f"{written} events written, {skipped} skipped since Dagster has them or newer ones")
+    if age:
+        runs = PastRuns(context, environment, mirror_job(environment)).write(past)
+        context.log.info(f"{runs} runs of the past {age} written, {len(past) - runs} skipped since Dagster has them")
     if launched.finished and launched.finished.outcome == "failure":
         # Nothing is left to report: the sensor must not repeat it.
         context.instance.add_run_tags(context.run_id, {MIRROR_TAG: MIRROR_COMPLETE})
@@ -145,6 +161,15 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
             metadata={"Log Link": dg.MetadataValue.url(link)} if link else None,
             allow_retries=False,
         )
+
+
+def _history_age(context: dg.OpExecutionContext) -> str | None:
+    """How far back runs are wanted; None if they are not, or if this Dagster takes none."""
+    age: str | None = context.op_config["history"]
+    if age and not (_internals.HAS_HISTORICAL_RUNS and _internals.EVENTS_HAVE_TIMES):
+        context.log.debug(f"Dagster {dg.__version__} takes no runs of the past (1.10.14 does): history is left out")
+        return None
+    return age
 
 
 def _show(

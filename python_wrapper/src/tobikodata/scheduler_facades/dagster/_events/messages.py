@@ -89,6 +89,32 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
+class PastTask:
+    """How a task of a past run ended: `success` or `failure`. Times are in epoch seconds."""
+
+    node: str
+    outcome: str
+    start_at: float
+    end_at: float
+    reason: str | None = None
+    link: str | None = None
+    log_link: str | None = None
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A remote run that had ended before anybody followed it. Of its tasks, those that were evaluated."""
+
+    run_id: str
+    outcome: str
+    start_at: float
+    end_at: float
+    reason: str | None = None
+    link: str | None = None
+    tasks: tuple[PastTask, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """The last message: everything has been reported, unless the outcome is `gave_up`."""
 
@@ -127,7 +153,7 @@ class Unreadable:
     why: str
 
 
-Event = Union[RemoteRun, TaskStarted, TaskResult, RunFinished, PipesMessage, LogLine, Unreadable]
+Event = Union[RemoteRun, TaskStarted, TaskResult, PastRun, RunFinished, PipesMessage, LogLine, Unreadable]
 
 
 class Assembler:
@@ -136,6 +162,7 @@ class Assembler:
     def __init__(self) -> None:
         self._materializations: list[Materialization] = []
         self._checks: list[CheckResult] = []
+        self._past_tasks: list[PastTask] = []
         self._received = 0
 
     def feed(self, message: Mapping[str, Any]) -> list[Event]:
@@ -179,10 +206,24 @@ class Assembler:
             return [TaskStarted(payload["node"], payload.get("link"), bool(payload.get("ended")))]
         if kind == "task":
             return self._close_task(payload)
+        if kind in ("past_task", "past_run"):
+            return self._read_past(kind, payload)
         if kind == "done":
             more = {name: payload.get(name) for name in ("run_id", "reason", "link", "tasks", "requests")}
             return [self._verify_count(RunFinished(payload["outcome"], **more), payload.get("messages"))]
         return [Unreadable(f"unknown custom message {_shortened(json.dumps(payload))}")]
+
+    def _read_past(self, kind: str, payload: Mapping[str, Any]) -> list[Event]:
+        """The tasks of a past run come first, then the run, which says how many they were."""
+        if kind == "past_task":
+            more = _times_and_links(payload, "log_link")
+            self._past_tasks.append(PastTask(payload["node"], payload["outcome"], **more))
+            return []
+        tasks, self._past_tasks = tuple(self._past_tasks), []
+        run_id = payload["run_id"]
+        if payload.get("tasks", len(tasks)) != len(tasks):
+            return [Unreadable(f"of past run {run_id}, {payload['tasks']} tasks were announced, {len(tasks)} arrived")]
+        return [PastRun(run_id, payload["outcome"], **_times_and_links(payload), tasks=tasks)]
 
     def _verify_count(self, finished: RunFinished, sent: int | None) -> RunFinished:
         """The last message says how many were sent before it."""
@@ -219,6 +260,11 @@ class Assembler:
                 result,
             ]
         return [result]
+
+
+def _times_and_links(payload: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    times = {name: float(payload[name]) for name in ("start_at", "end_at")}
+    return {**times, **{name: payload.get(name) for name in ("reason", "link", *more)}}
 
 
 def asset_key(wire: str) -> dg.AssetKey:

@@ -1,0 +1,1 @@
+"""Remote runs of the past, as runs of the mirror job."""
