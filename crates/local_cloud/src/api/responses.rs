@@ -64,6 +64,7 @@ pub(crate) fn plan(plan: Plan, links: &Links) -> tobiko_api::Plan {
     }
 }
 
+#[expect(clippy::needless_update, reason = "a field that a local cloud does not know needs no line here")]
 pub(crate) fn evaluation(evaluation: Evaluation, links: &Links) -> tobiko_api::Evaluation {
     let of = EvaluationOf::from(&evaluation);
     let audits = evaluation.audits.iter().zip(1..);
@@ -90,6 +91,7 @@ pub(crate) fn evaluation(evaluation: Evaluation, links: &Links) -> tobiko_api::E
         interval_start: evaluation.interval_start.map(Into::into),
         interval_end: evaluation.interval_end.map(Into::into),
         rows_processed: evaluation.rows_processed.and_then(|rows| rows.try_into().ok()),
+        ..tobiko_api::Evaluation::default()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::manifest::find::find_node;
 use crate::polling::outage::OutagePolicy;
 use crate::report::Reporter;
-use crate::report::events::{CheckResult, Event, FinishedAs, Level, Outcome, RunFinished, Task};
+use crate::report::events::{CheckResult, Event, FinishedAs, Level, Materialization, Outcome, RunFinished, Task};
 use crate::run_state::asset_map::AssetMap;
 use crate::run_state::evaluation_state::{EvaluationState, error};
 use crate::run_state::node_summary::NodeSummary;
@@ -194,7 +194,7 @@ fn state(assets: &AssetMap, node: &str, history: &[&Evaluation]) -> Task {
     let mut task = task(assets, node, verdict, NodeSummary::of(assets, node, newest_ended.cloned()));
     task.checks = newest_checks(assets, node, &ended);
     // It is ordered by what is written.
-    task.end_at = materialization.as_ref().and_then(|m| m.at).or(task.end_at);
+    task.end_at = materialization.as_ref().and_then(Materialization::at).or(task.end_at);
     task.materialization = materialization;
     task
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use jiff::Timestamp;
+use tobiko_api::Evaluation;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -107,15 +108,18 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Materialization {
     pub key: Rc<[String]>,
-    pub run_id: Option<String>,
-    pub evaluation_id: String,
-    pub status: String,
-    pub at: Option<Timestamp>,
-    pub link: Option<String>,
-    pub log_link: Option<String>,
+    /// The one that materialized it: of several, that which ended last.
+    pub evaluation: Rc<Evaluation>,
     /// How many evaluations the task had in the run; `None` where only the newest of them was looked at.
     pub batches: Option<usize>,
     pub numbers: LoadNumbers,
+}
+
+impl Materialization {
+    /// When it was done.
+    pub fn at(&self) -> Option<Timestamp> {
+        self.evaluation.end_at.or(self.evaluation.start_at)
+    }
 }
 
 /// What the evaluations that loaded something add up to. Each is `None` unless it is known of all of them.

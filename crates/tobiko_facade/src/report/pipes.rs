@@ -191,12 +191,13 @@ fn wire_key(key: &[String]) -> String {
 
 fn materialized(materialization: &Materialization) -> Metadata {
     let mut metadata = Metadata::new();
-    text(&mut metadata, "Tobiko Cloud Run Id", materialization.run_id.as_deref());
-    text(&mut metadata, "Tobiko Cloud Execution Id", Some(&materialization.evaluation_id));
-    url(&mut metadata, "Log Link", materialization.log_link.as_deref());
-    url(&mut metadata, "Debugger", materialization.link.as_deref());
-    time(&mut metadata, "Materialization Timestamp", materialization.at);
-    text(&mut metadata, "Execution Status", Some(&materialization.status));
+    let evaluation = &materialization.evaluation;
+    text(&mut metadata, "Tobiko Cloud Run Id", evaluation.run_id.as_deref());
+    text(&mut metadata, "Tobiko Cloud Execution Id", Some(&evaluation.evaluation_id));
+    url(&mut metadata, "Log Link", evaluation.log_link.as_deref());
+    url(&mut metadata, "Debugger", evaluation.link.as_deref());
+    time(&mut metadata, "Materialization Timestamp", materialization.at());
+    text(&mut metadata, "Execution Status", Some(&evaluation.status.to_string()));
     let numbers = materialization.numbers;
     count(&mut metadata, "Batches", materialization.batches.and_then(|batches| batches.try_into().ok()));
     seconds(&mut metadata, "Duration (s)", numbers.duration_s);
@@ -274,6 +275,7 @@ mod tests {
     use std::io::Write;
 
     use proptest::prelude::*;
+    use tobiko_api::Evaluation;
 
     use super::*;
     use crate::report::events::{LoadNumbers, Outcome};
@@ -335,14 +337,18 @@ mod tests {
                     arguments: link.clone(),
                     query: log_link.clone(),
                 };
-                let materialization = Materialization {
-                    key: key.clone().into(),
+                let evaluation = Evaluation {
                     run_id: Some(run_id),
                     evaluation_id,
-                    status,
-                    at: Some(Timestamp::UNIX_EPOCH),
+                    status: status.into(),
+                    end_at: Some(Timestamp::UNIX_EPOCH),
                     link: link.clone(),
                     log_link: log_link.clone(),
+                    ..Evaluation::default()
+                };
+                let materialization = Materialization {
+                    key: key.clone().into(),
+                    evaluation: evaluation.into(),
                     batches: Some(2),
                     numbers: LoadNumbers {
                         duration_s: Some(f64::MAX),

@@ -161,8 +161,8 @@ impl NodeSummary {
     }
 
     /// The newest of those that ended well and loaded something.
-    pub fn newest_load(&self) -> Option<&Evaluation> {
-        self.newest_load.as_ref().map(|(_, evaluation)| evaluation.as_ref())
+    pub fn newest_load(&self) -> Option<&Rc<Evaluation>> {
+        self.newest_load.as_ref().map(|(_, evaluation)| evaluation)
     }
 
     /// What those that ended well and loaded something add up to.
@@ -397,7 +397,7 @@ mod tests {
     fn the_first_and_the_newest_go_by_time() {
         let check = |list: &[(usize, &str)], expected: [&str; 3]| {
             let summary = summary(list);
-            let ids = [id(summary.first_started()), id(summary.newest()), id(summary.newest_load())];
+            let ids = [id(summary.first_started()), id(summary.newest()), id(summary.newest_load().map(AsRef::as_ref))];
             assert_eq!(ids, expected, "{list:?}");
         };
         check(&[(1, "success"), (0, "success"), (2, "failed")], ["a-0", "a-2", "a-1"]);

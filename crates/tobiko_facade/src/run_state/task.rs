@@ -1,5 +1,7 @@
 //! From a node's evaluations to what Dagster shows for them: one materialization, each audit once.
 
+use std::rc::Rc;
+
 use super::asset_map::AssetMap;
 use super::node_summary::NodeSummary;
 use super::verdict::Verdict;
@@ -43,15 +45,9 @@ pub fn materialization(assets: &AssetMap, node: &str, evaluations: &NodeSummary)
     if assets.is_only_audited(node) {
         return None;
     }
-    let last = evaluations.newest_load()?;
     Some(Materialization {
         key: assets.key(node)?,
-        run_id: last.run_id.clone(),
-        evaluation_id: last.evaluation_id.clone(),
-        status: last.status.to_string(),
-        at: last.end_at.or(last.start_at),
-        link: last.link.clone(),
-        log_link: last.log_link.clone(),
+        evaluation: Rc::clone(evaluations.newest_load()?),
         batches: Some(evaluations.loads()),
         numbers: evaluations.load_numbers(),
     })

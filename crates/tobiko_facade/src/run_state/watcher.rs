@@ -383,7 +383,7 @@ mod tests {
         assert_eq!((task.outcome.as_str(), task.materialization, task.checks.len()), ("success", None, 1));
         let materialization = one_task(&["a"], "success", &[evaluation("a", 0, "success"), audited(1)]).materialization;
         let materialization = materialization.expect("one that loaded");
-        assert_eq!((materialization.evaluation_id.as_str(), materialization.batches), ("a-0", Some(1)));
+        assert_eq!((materialization.evaluation.evaluation_id.as_str(), materialization.batches), ("a-0", Some(1)));
     }
 
     #[test]
@@ -456,7 +456,7 @@ mod tests {
         second.audits = vec![audit("not_null", true), audit("accepted", true)];
         let task = one_task(&["a"], "success", &[second, first]);
         let materialization = task.materialization.unwrap();
-        assert_eq!((materialization.evaluation_id.as_str(), materialization.batches), ("a-1", Some(2)));
+        assert_eq!((materialization.evaluation.evaluation_id.as_str(), materialization.batches), ("a-1", Some(2)));
         let mut checks: Vec<_> = task.checks.iter().map(|c| (c.name.as_str(), c.passed, c.severity)).collect();
         checks.sort_by_key(|(name, ..)| *name);
         let warn = crate::report::events::Severity::Warn;
