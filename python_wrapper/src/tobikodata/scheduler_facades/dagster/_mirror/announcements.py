@@ -51,6 +51,7 @@ class Announcements:
         # Mirrors of remote runs that started later: what they show stays.
         self._newer: frozenset[str] = frozenset()
         self._to_show_again: dict[dg.AssetKey, str] = {}
+        self._succeeded: dict[str, bool] = {run.run_id: False}
 
     def follow(self, remote_run: RemoteRun) -> None:
         """Before anything is announced: which remote run this is."""
@@ -82,7 +83,9 @@ class Announcements:
         written = [materialization.key for materialization in new.materializations]
         for asset in written:
             self._open.discard(asset)
-            self._announce_unless_shown(asset, step)
+            # What shows a run that succeeded shows it as good whatever is written next: that saves an event.
+            if not self._has_succeeded(self._log.run_shown(asset)):
+                self._announce_unless_shown(asset, step)
         key = self._names.asset_of_node(result.node)
         if key is None or key in written:
             return
@@ -119,6 +122,15 @@ class Announcements:
         latest = self._log.asset(key)
         known = latest is not None and latest.timestamp is not None and failure.at is not None
         return bool(known and latest.timestamp > failure.at)  # type: ignore[union-attr,operator]
+
+    def _has_succeeded(self, shown: str | None) -> bool:
+        """Whether the run that an asset shows did; an asset that shows none has never been announced."""
+        if shown is None or shown in self._newer:
+            return shown is None
+        if shown not in self._succeeded:
+            run = self._instance.get_run_by_id(shown)
+            self._succeeded[shown] = run is not None and run.is_success
+        return self._succeeded[shown]
 
     def _announce_unless_shown(self, key: dg.AssetKey, step: str | None) -> None:
         shown = self._log.run_shown(key)
