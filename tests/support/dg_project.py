@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import json
 import os
+import shutil
 import sys
 import uuid
 from pathlib import Path
@@ -39,21 +40,20 @@ def defs():
 
 
 class DgProject:
-    """What `create-dagster project` makes, below a folder, under a module name that no other test has."""
+    """What `create-dagster project` makes, below a folder, under a module name that no other test has; or a copy."""
 
-    def __init__(self, folder: Path, monkeypatch: Any, instance: dg.DagsterInstance) -> None:
-        self.name = f"shop_{uuid.uuid4().hex[:8]}"
+    def __init__(
+        self, folder: Path, monkeypatch: Any, instance: dg.DagsterInstance, copy_of: Path | None = None, name: str = ""
+    ) -> None:
+        """`copy_of`: a project with the module `name`."""
+        self.name = name or f"shop_{uuid.uuid4().hex[:8]}"
         self.folder = folder / self.name
         self.module = self.folder / "src" / self.name
         self.defs = self.module / "defs"
-        self.defs.mkdir(parents=True)
-        for package in (self.module, self.defs):
-            (package / "__init__.py").touch()
-        (self.module / "definitions.py").write_text(DEFINITIONS)
-        (self.folder / "pyproject.toml").write_text(
-            f'[project]\nname = "{self.name}"\nversion = "1"\n\n[tool.dg]\ndirectory_type = "project"\n\n'
-            f'[tool.dg.project]\nroot_module = "{self.name}"\n'
-        )
+        if copy_of:
+            shutil.copytree(copy_of, self.folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        else:
+            self._write()
         self._instance = instance
         self._monkeypatch = monkeypatch
         # `dg` sets it for its process, which is the tests' here.
@@ -64,6 +64,16 @@ class DgProject:
         for path in paths:
             monkeypatch.syspath_prepend(path)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+
+    def _write(self) -> None:
+        self.defs.mkdir(parents=True)
+        for package in (self.module, self.defs):
+            (package / "__init__.py").touch()
+        (self.module / "definitions.py").write_text(DEFINITIONS)
+        (self.folder / "pyproject.toml").write_text(
+            f'[project]\nname = "{self.name}"\nversion = "1"\n\n[tool.dg]\ndirectory_type = "project"\n\n'
+            f'[tool.dg.project]\nroot_module = "{self.name}"\n'
+        )
 
     def component(self, attributes: dict[str, Any], name: str = "my_sqlmesh", type_: str = COMPONENT) -> None:
         (self.defs / name).mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ HAS_COMPONENTS = hasattr(dg, "StateBackedComponent")
 needs_components = pytest.mark.skipif(not HAS_COMPONENTS, reason="state-backed components came with Dagster 1.12")
 # At load: what Dagster calls so fetches the state whenever the code server starts, and keeps it in memory.
 AT_LOAD, LOCAL, STORAGE = "LEGACY_CODE_SERVER_SNAPSHOTS", "LOCAL_FILESYSTEM", "VERSIONED_STATE_STORAGE"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "component"
 STORED = [LOCAL, STORAGE]
 SENSOR = "tobiko_cloud_track_prod"
 
@@ -44,6 +45,13 @@ def scripted_shop(script: Any) -> Any:
 def attributes(mode: str | None = None, **more: Any) -> dict[str, Any]:
     state = {"defs_state": {"management_type": mode, "refresh_if_dev": False}} if mode else {}
     return {"url": "{{ env.TCLOUD_BASE_URL }}", **state, **more}
+
+
+def why_not(project: Any) -> str:
+    """Why the code location does not load."""
+    with pytest.raises(Exception, match="Error while building definitions") as raised:
+        project.load()
+    return str(raised.value.__cause__)
 
 
 def tables(repository: dg.RepositoryDefinition) -> set[str]:
@@ -137,10 +145,19 @@ def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: An
 @needs_components
 def test_a_translation_that_fails_names_the_model(scripted_shop: Any, project: Any) -> None:
     project.component(attributes(translation={"group_name": "{{ model.no_such_field }}"}))
-    with pytest.raises(Exception, match="Error while building definitions") as raised:
-        project.load()
-    assert "SQLMeshComponent.get_asset_spec raised" in str(raised.value.__cause__)
-    assert "no_such_field" in str(raised.value.__cause__)
+    reason = why_not(project)
+    assert "SQLMeshComponent.get_asset_spec raised" in reason
+    assert "no_such_field" in reason
+
+
+@needs_components
+def test_two_components_need_a_name_and_a_prefix(scripted_shop: Any, project: Any) -> None:
+    project.component(attributes())
+    for clashing, remedy in (({}, 'name="..."'), ({"name": "crm"}, "asset_prefix=...")):
+        project.component(attributes(**clashing), "other")
+        assert remedy in why_not(project)
+    project.component(attributes(name="crm", exclude=["*"]), "other")
+    assert {sensor.name for sensor in project.load().sensor_defs} == {SENSOR, "tobiko_cloud_track_crm_prod"}
 
 
 SUBCLASS = """
@@ -185,9 +202,7 @@ def test_without_a_state_loading_says_what_to_run_and_that_mends_it(
     scripted_shop: Any, project: Any, mode: str
 ) -> None:
     project.component(attributes(mode))
-    with pytest.raises(Exception, match="Error while building definitions") as raised:
-        project.load()
-    assert "dg utils refresh-defs-state" in str(raised.value.__cause__)
+    assert "dg utils refresh-defs-state" in why_not(project)
     project.dg("utils", "refresh-defs-state")
     assert tables(project.load()) == {"a", "b"}
 
@@ -287,6 +302,19 @@ def test_asset_specs_alone(scripted_shop: Any, prefix: tuple[str, ...]) -> None:
     specs = load_sqlmesh_asset_specs(sqlmesh, asset_prefix="".join(prefix) or None, group_by="schema")
     assert [spec.key for spec in specs] == [dg.AssetKey([*prefix, "wh", "s", name]) for name in ("a", "b")]
     assert {spec.group_name for spec in specs} == {"s"}
+
+
+@needs_components
+def test_the_example_project_loads(script: Any, fast_folder: Path, monkeypatch: Any, instance: Any) -> None:
+    from dg_project import DgProject
+
+    seed, report = ["coffee", "seeds", "shops"], ["coffee", "sales", "revenue_by_shop"]
+    script(definitions=s.manifest(s.node("shops", key=seed, kind="seed"), s.node("revenue_by_shop", key=report)))
+    loaded = DgProject(fast_folder, monkeypatch, instance, EXAMPLE, "coffee").load()
+    assets = {key.path[-1]: loaded.asset_graph.get(key) for key in loaded.asset_graph.get_all_asset_keys()}
+    assert assets["shops"].owners == ["team:reference-data"]
+    assert (assets["revenue_by_shop"].group_name, assets["revenue_by_shop"].tags["schema"]) == ("sales", "sales")
+    assert assets["revenue_report"].parent_keys == {dg.AssetKey(report)}
 
 
 def tick(loaded: dg.RepositoryDefinition, instance: Any, cursor: str | None) -> str | None:
