@@ -210,7 +210,7 @@ def test_without_a_state_loading_says_what_to_run_and_that_mends_it(
 @needs_components
 @pytest.mark.parametrize("mode", [AT_LOAD, *STORED])
 def test_workers_get_the_state_of_the_code_server(scripted_shop: Any, project: Any, mode: str) -> None:
-    """They ask neither the cloud nor the place where the state is stored, which may hold a newer one."""
+    """They do not ask the cloud, and do not take a newer state that was stored since."""
     project.component(attributes(mode))
     if mode != AT_LOAD:
         project.refresh()
