@@ -126,12 +126,13 @@ def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[
 
 
 def replace_attributes(spec: dg.AssetSpec, **changes: Any) -> dg.AssetSpec:
-    """The spec with other attributes: a public method of it, except in the oldest versions."""
-    if hasattr(spec, "replace_attributes"):
-        return spec.replace_attributes(**changes)
-    from dagster._core.definitions import asset_spec as module  # type: ignore[attr-defined]  # 1.9.1
+    """The spec with other attributes, which must be such as a spec has: they are not checked again.
 
-    return module.replace_attributes(spec, **changes)  # type: ignore[no-any-return]
+    The public method of newer versions makes a new spec, which takes as long as declaring the model did. A spec is a
+    named tuple in all versions so far.
+    """
+    replace: Any = getattr(spec, "_replace", None) or spec.replace_attributes
+    return replace(**changes)  # type: ignore[no-any-return]
 
 
 def stored_snapshots(instance: dg.DagsterInstance, job: dg.JobDefinition, plan: ExecutionPlan) -> tuple[str, str]:
