@@ -74,7 +74,12 @@ async fn numbered(client: &Client, environment: &str, last: &str, seq: u64) -> R
     let mut runs = client.runs(&query).await.context("cannot get the runs since the last one")?;
     runs.retain(|run| run.seq > Some(seq));
     if runs.is_empty() {
-        return Ok(Some(lost(&newest, Vec::new())));
+        // Whether it is gone is asked of the run itself: where it is known, the newest runs say what is new.
+        if client.run(last).await.context("cannot get the last run that was seen")?.is_none() {
+            return Ok(Some(lost(&newest, Vec::new())));
+        }
+        runs = self::newest(client, environment, WINDOW).await?;
+        runs.retain(|run| run.seq > Some(seq));
     }
     runs.sort_by_key(|run| run.seq);
     Ok(Some(at_most(runs, Vec::new())))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::process::{command, json as answer, run};
+use crate::process::{json as answer, run, tick};
 
 async fn poll(cloud: &Cloud, since: &[&str]) -> Value {
     answer(&run(&[&["poll"], since].concat(), &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]).await)
@@ -93,16 +93,6 @@ async fn an_environment_as_it_was_typed_for_sqlmesh_is_found() {
     }
 }
 
-/// What `tick` answers to `input`.
-async fn tick(cloud: &Cloud, environment: &str, input: Value) -> Value {
-    use tokio::io::AsyncWriteExt;
-    let mut command = command(&["tick", "-e", environment], &[("TCLOUD_BASE_URL", cloud.base_url.as_str())]);
-    let piped = std::process::Stdio::piped;
-    let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).await.unwrap();
-    answer(&child.wait_with_output().await.unwrap())
-}
-
 #[tokio::test]
 async fn a_tick_finds_what_happened_in_an_environment_as_it_was_typed_for_sqlmesh() {
     let cloud = Cloud::start().await;
@@ -127,12 +117,12 @@ async fn a_tick_finds_what_happened_in_an_environment_as_it_was_typed_for_sqlmes
     let manifest = answer(&run(&["definitions", "-e", "Feature/One-1"], &environment).await);
     let loaded = json!({"exists": true, "fingerprint": manifest["fingerprint"]});
 
-    let first = tick(&cloud, "Feature/One-1", json!({"manifest": loaded})).await;
+    let first = tick(&cloud.base_url, "Feature/One-1", json!({"manifest": loaded})).await;
     let [sync] = &first["reply"]["requests"].as_array().unwrap()[..] else { panic!("no sync: {first}") };
     assert_eq!(sync["job"], "sync", "{first}");
     let synced = json!({"status": "SUCCESS", "is_running": false, "is_complete": true});
     let again = json!({"manifest": loaded, "cursor": first["reply"]["cursor"], "sync": synced});
-    let idle = tick(&cloud, "Feature/One-1", again).await;
+    let idle = tick(&cloud.base_url, "Feature/One-1", again).await;
     assert_eq!((&idle["reply"]["requests"], idle["reply"]["skip_reason"].is_string()), (&json!([]), true), "{idle}");
 
     let [started, ended] = evaluation("run_id", "r1");
@@ -140,7 +130,7 @@ async fn a_tick_finds_what_happened_in_an_environment_as_it_was_typed_for_sqlmes
     let run_ended = with(json!({"type": "run_ended", "run_id": "r1", "status": "success", "error_message": null}));
     cloud.feed(&[run_started, started, ended, run_ended]).await;
     let again = json!({"manifest": loaded, "cursor": idle["reply"]["cursor"], "sync": synced});
-    let news = tick(&cloud, "Feature/One-1", again).await;
+    let news = tick(&cloud.base_url, "Feature/One-1", again).await;
     let [mirror] = &news["reply"]["requests"].as_array().unwrap()[..] else { panic!("no mirror: {news}") };
     assert_eq!((&mirror["job"], &mirror["run_key"]), (&json!("mirror"), &json!("r1")), "{news}");
 
@@ -149,7 +139,7 @@ async fn a_tick_finds_what_happened_in_an_environment_as_it_was_typed_for_sqlmes
     let plan_ended = with(json!({"type": "plan_ended", "plan_id": "p2", "status": "success", "error_message": null}));
     cloud.feed(&[plan_started, started, ended, plan_ended]).await;
     let again = json!({"manifest": loaded, "cursor": news["reply"]["cursor"], "sync": synced, "mirror": synced});
-    let news = tick(&cloud, "Feature/One-1", again).await;
+    let news = tick(&cloud.base_url, "Feature/One-1", again).await;
     let requests = news["reply"]["requests"].as_array().unwrap();
     assert!(requests.iter().any(|request| request["job"] == "sync"), "{news}");
 }

@@ -29,3 +29,12 @@ pub fn stderr(output: &Output) -> String {
 pub fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
 }
+
+/// What `tick` answers to `input`.
+pub async fn tick(base_url: &str, environment: &str, input: serde_json::Value) -> serde_json::Value {
+    use tokio::io::AsyncWriteExt;
+    let mut command = command(&["tick", "-e", environment], &[("TCLOUD_BASE_URL", base_url)]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).await.unwrap();
+    json(&child.wait_with_output().await.unwrap())
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{json as json_of, run, stderr};
+use crate::process::{json as json_of, run, stderr, tick};
 use crate::scripted::{Served, file};
 
 const THREE_RUNS: &str = "
@@ -67,6 +67,23 @@ async fn news_are_the_same_whatever_since_run_id_means() {
         let (news, answer) = poll(&served, "r1").await;
         assert_eq!((news, &answer["since_known"]), (vec!["r2".to_owned(), "r3".to_owned()], &json!(true)), "{since:?}");
         assert_eq!(poll(&served, "r3").await.0, Vec::<String>::new(), "{since:?}");
+        served.no_faults().await;
+    }
+}
+
+#[tokio::test]
+async fn the_next_run_is_mirrored_whatever_since_run_id_means() {
+    let served = Served::start(THREE_RUNS).await;
+    for since in [None, Some("included"), Some("ignored"), Some("unknown")] {
+        if let Some(since) = since {
+            served.order("faults", json!({"do": {"since_run_id": since}})).await;
+        }
+        // The runs are numbered from 1 on.
+        let cursor = json!({"version": 1, "synced": true, "last": "r1", "seq": 1, "plan_seq": 0}).to_string();
+        let news = tick(served.url("base_url"), "prod", json!({"cursor": cursor})).await;
+        let reply = &news.get("reload").map_or(&news["reply"], |reload| &reload["not_done"]);
+        let keys = reply["requests"].as_array().unwrap().iter().map(|request| request["run_key"].as_str().unwrap());
+        assert_eq!(keys.collect::<Vec<_>>(), ["r2"], "{since:?}: {news}");
         served.no_faults().await;
     }
 }
