@@ -39,7 +39,7 @@ demo: $(NEWEST)/.wheel $(SQLMESH)/.wheel ## Show real SQLMesh runs in Dagster; O
 	@exec $(NEWEST)/bin/python examples/demo.py --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONCE),--once)
 
 # The longest first. Most of them wait more than they compute: two at a time, each with its output in one piece.
-TESTS := test-rust test-end-to-end-oldest test-end-to-end-newest test-chaos test-daemon-oldest test-daemon-newest test-dagster-oldest test-dagster-newest test-recorder test-public-client test-upgrade
+TESTS := test-rust test-dagster-newest test-dagster-oldest test-end-to-end-newest test-end-to-end-oldest test-chaos test-postgres test-daemon-oldest test-daemon-newest test-recorder test-public-client test-upgrade
 
 # Where `make test` keeps what each target prints. Which tests failed is said once more at the end.
 TEST_LOGS := $(abspath target/test-logs)
@@ -88,9 +88,12 @@ SEARCH := RANDOM_SCENARIOS=$(or $(RANDOM_SCENARIOS),200) ODD_PROJECTS=$(or $(ODD
 LARGE := tests/dagster/on_kubernetes/test_large.py
 
 .PHONY: test-long
-test-long: $(OLDEST)/.wheel $(NEWEST)/.wheel ## Many more random scenarios and odd projects, and 1,000 tasks by way of a pod; FIRST_SEED=1
+test-long: $(OLDEST)/.wheel $(NEWEST)/.wheel ## Many more random scenarios and odd projects, 1,000 tasks by way of a pod, more on PostgreSQL; FIRST_SEED=1
+	@$(POSTGRES)
 	$(SEARCH) $(OLDEST)/bin/python -m pytest -q $(SEARCHING)
 	$(SEARCH) $(NEWEST)/bin/python -m pytest -q $(SEARCHING) $(LARGE)
+	$(ON_POSTGRES) $(OLDEST)/bin/python -m pytest -q tests/dagster/truth tests/dagster/mirror tests/dagster/channel
+	$(ON_POSTGRES) $(NEWEST)/bin/python -m pytest -q tests/dagster/channel
 
 # Of tests/dagster/on_kubernetes/cluster.py: KUBECONFIG_TEST, KUBERNETES_TEST_IMAGE, KUBERNETES_TEST_HOST say which.
 .PHONY: test-cluster
@@ -101,14 +104,25 @@ test-cluster: $(NEWEST)/.wheel ## The Kubernetes tests on a real cluster, by han
 test-upgrade: $(UPGRADED)/.wheel $(PUBLIC_CLIENT)/.ready
 	ORIGINAL_PYTHON=$(abspath $(PUBLIC_CLIENT))/bin/python $(LOGGED) $(UPGRADED)/bin/python -m pytest -q tests/upgrade
 
+POSTGRES := setup/debian.sh pg_ctlcluster=postgresql
+
 .PHONY: test-dagster-oldest
 test-dagster-oldest: $(OLDEST)/.wheel $(SQLMESH)/.wheel $(TOBIKO_TEST_MESSAGES)
+	@$(POSTGRES)
 	$(LOGGED) $(OLDEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE) --ignore=tests/dagster/on_kubernetes/test_image.py
 
 .PHONY: test-dagster-newest
 test-dagster-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel $(TOBIKO_TEST_MESSAGES)
+	@$(POSTGRES)
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q --collect-only $(LARGE)
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/dagster --ignore=$(LARGE)
+
+# What is true, with Dagster's runs and events in PostgreSQL.
+ON_POSTGRES := TEST_STORAGE=postgres
+.PHONY: test-postgres
+test-postgres: $(NEWEST)/.wheel
+	@$(POSTGRES)
+	$(ON_POSTGRES) $(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/dagster/truth tests/dagster/mirror
 
 # The sensor on a real daemon.
 .PHONY: test-daemon-oldest
@@ -139,8 +153,10 @@ test-end-to-end-newest: $(NEWEST)/.wheel $(SQLMESH)/.wheel
 	$(LOGGED) $(NEWEST)/bin/python -m pytest -q tests/end_to_end
 
 .PHONY: chaos
-chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600 SEED=1 CHAOS_WITHOUT=
-	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds $(or $(CHAOS_SECONDS),600) $(if $(SEED),--seed $(SEED)) --without $(CHAOS_WITHOUT)
+chaos: $(NEWEST)/.wheel ## Live runs while everything fails at random, compared with the truth; CHAOS_SECONDS=600 SEED=1 CHAOS_WITHOUT= STORAGE=postgres
+	$(if $(filter postgres,$(STORAGE)),@$(POSTGRES))
+	$(NEWEST)/bin/python tests/chaos/chaos.py --seconds $(or $(CHAOS_SECONDS),600) $(if $(SEED),--seed $(SEED)) --without $(CHAOS_WITHOUT) \
+		$(if $(STORAGE),--storage $(STORAGE))
 
 .PHONY: fuzz
 fuzz: ## Feed answers and names of all sorts to what reads them, FUZZ_SECONDS=60 each; builds cargo-fuzz first, needs the network
@@ -155,10 +171,11 @@ FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run
 
 # A release build, and both sides on one Dagster. The table goes to target/bench/.
 .PHONY: bench
-bench: $(BENCH)/.release $(BENCH_ORIGINAL)/.ready ## Measure beside the original; ONLY=mirror_finished,... SIZES=10,100,1000 REPEAT=3 ORIGINAL_100=1 STORAGE=postgres
-	$(if $(filter postgres,$(STORAGE)),@setup/debian.sh pg_ctlcluster=postgresql)
+bench: $(BENCH)/.release $(BENCH_ORIGINAL)/.ready ## Measure beside the original; ONLY=mirror_finished,... SIZES=10,100,1000 REPEAT=3 ORIGINAL_100=1 WITHOUT_ORIGINAL=1 STORAGE=postgres RTT_MS=0,1,5
+	$(if $(filter postgres,$(STORAGE)),@$(POSTGRES))
 	$(BENCH)/bin/python tests/bench/bench.py --original-python $(BENCH_ORIGINAL)/bin/python $(if $(ONLY),--only $(ONLY)) \
-		$(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORIGINAL_100),--original-100) $(if $(STORAGE),--storage $(STORAGE))
+		$(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORIGINAL_100),--original-100) $(if $(STORAGE),--storage $(STORAGE)) \
+		$(if $(RTT_MS),--rtt-ms $(RTT_MS)) $(if $(WITHOUT_ORIGINAL),--without-original)
 
 .PHONY: check
 check: $(TOOLS)/.ready $(NEWEST)/.ready ## Formatting, lints and types

@@ -17,13 +17,15 @@ import sys
 from pathlib import Path
 
 import figures
-import postgres
 from figures import Bench
 from rows import Rows
 from side import Side
+from storages import storages
 from summary import summary
 
 FIGURES = ("size", "load", "mirror_finished", "sync", "tick", "mirror_live", "executable")
+# Those that write to Dagster's storage: measured for each of its distances.
+STORED = ("mirror_finished", "sync")
 # The original takes about two seconds a task, one after the other.
 MOST_FOR_THE_ORIGINALS_MIRROR = 30
 
@@ -32,13 +34,15 @@ def main() -> None:
     given = arguments()
     ours = Side(figures.OURS, Path(sys.executable))
     original = Side(figures.ORIGINAL, given.original_python)
-    with postgres.storage() if given.storage == "postgres" else postgres.sqlite() as storage:
+    with storages(given.storage, given.rtt_ms) as all_storages:
         rows = Rows(given.out, about(given))
-        bench = Bench(ours, original, str(given.executable), rows, given.repeat, given.budget, storage)
-        figures.warm_up(bench, not given.without_original)
-        for name in given.only:
-            measure(name, bench, given)
-            (given.out / "summary.md").write_text(summary(rows) + "\n")
+        for storage in all_storages:
+            bench = Bench(ours, original, str(given.executable), rows, given.repeat, given.budget, storage)
+            figures.warm_up(bench, not given.without_original)
+            for name in given.only:
+                if storage is all_storages[0] or name in STORED:
+                    measure(name, bench, given)
+                    (given.out / "summary.md").write_text(summary(rows) + "\n")
     print(rows.markdown(), summary(rows), sep="\n")
 
 
@@ -93,6 +97,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--original-100", action="store_true", help="the original's mirror of 100 tasks too: minutes")
     parser.add_argument("--without-original", action="store_true")
     parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--rtt-ms", type=distances, default=[0.0], help="round trips to PostgreSQL, e.g. 0,1,5")
     parser.add_argument("--out", type=Path, default=Path("target/bench"))
     return parser.parse_args()
 
@@ -103,6 +108,10 @@ def names(text: str) -> list[str]:
         if name not in FIGURES:
             raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(FIGURES)}")
     return given
+
+
+def distances(text: str) -> list[float]:
+    return [float(rtt_ms) for rtt_ms in text.split(",")]
 
 
 def sizes(text: str) -> list[int]:

@@ -19,6 +19,7 @@ import channel
 from cloud import RUN, Cloud, cloud
 from rows import Rows
 from side import Home, Outcome, Side, home
+from storages import Storage
 
 OURS, ORIGINAL, FLOOR = "tobiko-facade", "original", "floor"
 
@@ -41,8 +42,7 @@ class Bench:
     repeat: int
     # A side that has taken so long for one figure is not repeated any more.
     budget_s: float
-    # In Dagster's configuration; {} stands for the number of the instance.
-    storage: Callable[[], str]
+    storage: Storage
 
     @contextmanager
     def cloud(self, models: int, batches: int = 1) -> Iterator[Cloud]:
@@ -54,12 +54,13 @@ class Bench:
 
     @contextmanager
     def home(self, side: str, served: Cloud) -> Iterator[Home]:
-        with home(self.original if side == ORIGINAL else self.ours, served, self.storage()) as place:
+        with home(self.original if side == ORIGINAL else self.ours, served, self.storage) as place:
             yield place
 
     def in_turns(self, figure: str, models: int, sides: dict[str, Measure], least: int = 1) -> None:
         """One side after the other, again and again: what the machine does meanwhile meets all alike. `least`: how often the
         sides that a ratio to the floor is made of are measured, however long they take."""
+        figure += self.storage.label
         spent = dict.fromkeys(sides, 0.0)
         for turn in range(self.repeat):
             for side, measure in sides.items():
@@ -130,7 +131,7 @@ def sync(bench: Bench, models: int, with_original: bool) -> None:
                         place.do("record", first.answer["run_id"], BENCH_RECORDING=recorded)
                     if side != FLOOR:
                         again = place.measure("sync")
-                        bench.rows.add("second sync, no news", models, side, numbers(again), {})
+                        bench.rows.add(f"second sync, no news{bench.storage.label}", models, side, numbers(again), {})
                     return numbers(first), events
 
             return once
@@ -232,6 +233,8 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
         "processes": used.processes,
         "requests": asked.requests,
         "received_kb": asked.received_kb,
+        "connections": outcome.traffic.connections or None,
+        "statements": outcome.traffic.statements or None,
     }
 
 

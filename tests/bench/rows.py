@@ -17,6 +17,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "processes": ("processes", lambda n: f"{n:.0f}"),
     "requests": ("requests", lambda n: f"{n:.0f}"),
     "received_kb": ("received", lambda kb: f"{kb:,.0f} kB"),
+    "connections": ("connections", lambda n: f"{n:,.0f}"),
+    "statements": ("statements", lambda n: f"{n:,.0f}"),
 }
 
 
@@ -58,6 +60,10 @@ class Rows:
 
     def sizes(self, figure: str) -> list[int]:
         return sorted({row.models for row in self._rows if row.figure == figure})
+
+    def figures(self, like: str) -> list[str]:
+        """Of that name, on whichever storage."""
+        return list(dict.fromkeys(row.figure for row in self._rows if row.figure.split(", PostgreSQL")[0] == like))
 
     def write(self) -> None:
         everything = {"about": self._about, "rows": [asdict(row) for row in self._rows]}

@@ -14,6 +14,8 @@ from typing import Any
 
 import tree
 from cloud import Asked, Cloud
+from delaying_proxy import Traffic
+from storages import Sqlite, Storage
 
 INSIDE = Path(__file__).parent / "inside.py"
 LIMIT_S = 1800.0
@@ -31,6 +33,8 @@ class Outcome:
 
     measured: tree.Measured
     asked: Asked
+    # To the database, where that is one across a network.
+    traffic: Traffic
     answer: dict[str, Any]
     stderr: str
 
@@ -38,13 +42,14 @@ class Outcome:
 class Home:
     """A DAGSTER_HOME of its own, in which one side does one thing after the other."""
 
-    def __init__(self, side: Side, cloud: Cloud, folder: Path, storage: str) -> None:
+    def __init__(self, side: Side, cloud: Cloud, folder: Path, storage: Storage) -> None:
         self._side = side
+        self._storage = storage
         self._cloud = cloud
         self._folder = folder
         home = folder / "dagster_home"
         home.mkdir()
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + storage)
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n" + storage.configuration())
         (folder / "tmp").mkdir()
         # What a person has set for a Dagster or a cloud of their own is not for this one.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
@@ -72,11 +77,11 @@ class Home:
         return answer
 
     def measure(self, *arguments: str, **more_env: str) -> Outcome:
-        before = self._cloud.asked()
+        before, sent_before = self._cloud.asked(), self._storage.traffic()
         stdout, stderr = self._folder / "stdout", self._folder / "stderr"
         argv = [str(self._side.python), str(INSIDE), *arguments]
         measured = tree.run(argv, {**self.env, **more_env}, stdout, stderr, LIMIT_S)
-        after = self._cloud.asked()
+        after, sent = self._cloud.asked(), self._storage.traffic()
         said = stderr.read_text(errors="replace")
         if measured.exit_code != 0:
             raise RuntimeError(f"{self._side.name}: {arguments} exited with {measured.exit_code}: {said[-3000:]}")
@@ -84,10 +89,13 @@ class Home:
         if answer.get("success") is False:
             raise RuntimeError(f"{self._side.name}: {arguments}: the Dagster run failed: {said[-3000:]}")
         asked = Asked(after.requests - before.requests, after.received_kb - before.received_kb)
-        return Outcome(measured, asked, answer, said)
+        traffic = Traffic(
+            sent.connections - sent_before.connections, sent.statements - sent_before.statements, sent.open_at_once
+        )
+        return Outcome(measured, asked, traffic, answer, said)
 
 
 @contextmanager
-def home(side: Side, cloud: Cloud, storage: str = "") -> Iterator[Home]:
+def home(side: Side, cloud: Cloud, storage: Storage = Sqlite()) -> Iterator[Home]:  # noqa: B008  # holds nothing
     with tempfile.TemporaryDirectory(prefix="facade-bench-") as folder:
         yield Home(side, cloud, Path(folder), storage)

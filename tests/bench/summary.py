@@ -16,7 +16,7 @@ FIGURES = (
 
 def summary(rows: Rows) -> str:
     lines = ["| | original 1.0.9 | this project | faster | wall / floor |", "|---|---|---|---|---|"]
-    for figure in FIGURES:
+    for figure in [found for like in FIGURES for found in rows.figures(like)]:
         for models in rows.sizes(figure):
             ours, original, floor = (rows.find(figure, models, side) for side in (OURS, ORIGINAL, FLOOR))
             if ours:
@@ -35,6 +35,8 @@ def used(row: Row) -> str:
         found.append(f"{row.median('processes'):.0f} processes")
     if row.median("requests") is not None:
         found.append(f"{row.median('requests'):.0f} requests")
+    if row.median("connections") is not None:
+        found.append(f"{row.median('connections'):,.0f} connections")
     return ", ".join(found)
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable
 
@@ -27,6 +28,7 @@ sys.path[:0] = [str(HERE.parent / "support")]
 import dagster as dg  # noqa: E402
 from accounts import MIRROR, SYNC, accounts  # noqa: E402
 from deployment import LOCATION, PARTS, Deployment, Process  # noqa: E402
+from postgres import postgres  # noqa: E402
 from recorded import OWN_PROJECT_PATH, Recorder  # noqa: E402
 from scripted_cloud import ScriptedCloud  # noqa: E402
 from stall import Stalled, StallWatch  # noqa: E402
@@ -80,7 +82,8 @@ LOCATION_QUERY = """{ workspaceOrError { ... on Workspace { locationEntries { na
 
 
 class Chaos:
-    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+    def __init__(self, arguments: argparse.Namespace, folder: Path, storage: str) -> None:
+        """`storage`: what dagster.yaml says of it."""
         self.seconds: float = arguments.seconds
         self.chance = random.Random(arguments.seed)
         self.folder = folder
@@ -98,7 +101,7 @@ class Chaos:
             "TOBIKO_FACADE_REQUEST_LIMIT_S": "3",
             "TOBIKO_FACADE_CALL_LIMIT_S": "10",
         }
-        self.dagster = Deployment(folder, HERE / "definitions.py", "", env)
+        self.dagster = Deployment(folder, HERE / "definitions.py", storage, env)
         self.recorder = Recorder(
             self.cloud.base_url,
             self.cloud.token_url,
@@ -477,6 +480,7 @@ def main() -> int:
     parser.add_argument(
         "--stall-limit", type=float, default=STALL_LIMIT_S, help="seconds without any progress that end it"
     )
+    parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite", help="where Dagster keeps all")
     beside = Path(sys.executable).parent / "tobiko-facade"
     parser.add_argument("--executable", default=os.environ.get("TOBIKO_FACADE_EXECUTABLE") or str(beside))
     arguments = parser.parse_args()
@@ -487,9 +491,17 @@ def main() -> int:
         del os.environ[name]
 
     folder = Path(tempfile.mkdtemp(prefix="tobiko-chaos-"))
-    say(f"seed {arguments.seed}, {arguments.seconds:.0f} s, Dagster {dg.__version__}; all logs are in {folder}")
-    chaos = Chaos(arguments, folder)
-    try:
+    say(
+        f"seed {arguments.seed}, {arguments.seconds:.0f} s, Dagster {dg.__version__}, {arguments.storage}; all logs are in "
+        f"{folder}"
+    )
+    with ExitStack() as stack:
+        storage = ""
+        if arguments.storage == "postgres":
+            server = stack.enter_context(postgres())
+            storage = server.dagster_yaml(server.create_database())
+        chaos = Chaos(arguments, folder, storage)
+        stack.callback(chaos.end)
         try:
             chaos.begin()
             chaos.rage()
@@ -498,8 +510,6 @@ def main() -> int:
             say(f"WRONG: {stalled}")
             return 1
         good = chaos.account()
-    finally:
-        chaos.end()
     if good:
         shutil.rmtree(folder)
         say("all is well: nothing is missing, doubled, false or out of order")

@@ -16,6 +16,7 @@ import pytest
 from cloud_server import executable_under_test
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from fake_cloud import FakeCloud
+from postgres import Postgres, postgres
 from recorded_cloud import CLIENT_ID, CLIENT_SECRET, Cloud
 from scripted_cloud import ScriptedCloud, scripted_cloud
 
@@ -25,18 +26,39 @@ ENOUGH_BYTES = 256 << 20
 EXECUTABLE = executable_under_test()  # before a test hides the variable
 TEST_MESSAGES = os.environ.get("TOBIKO_TEST_MESSAGES") or ""
 REPOSITORY = Path(__file__).parents[2]
+# Where Dagster keeps its runs and events: "sqlite" or "postgres".
+STORAGE = os.environ.get("TEST_STORAGE") or "sqlite"
+CONFIGURATION = "telemetry:\n  enabled: false\n"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Dagster home whose databases are made already: copying it takes less than making them."""
     home = tmp_path_factory.mktemp("empty-home")
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    make_tables(home, CONFIGURATION)
+    return home
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same in PostgreSQL."""
+    database = postgres_server.create_database()
+    make_tables(tmp_path_factory.mktemp("home"), CONFIGURATION + postgres_server.dagster_yaml(database))
+    return database
+
+
+def make_tables(home: Path, configuration: str) -> None:
+    (home / "dagster.yaml").write_text(configuration)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_runs(limit=1)
         instance.get_asset_records()
         instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(dg.AssetKey("a"), "c"), limit=1)
-    return home
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +78,16 @@ def fast_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def home(empty_home: Path, fast_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Dagster home of the test's own. No variable of the developer's reaches a test."""
+def home(request: pytest.FixtureRequest, fast_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Dagster home of the test's own, its databases empty. No variable of the developer's reaches a test."""
     home = fast_folder / "dagster_home"
-    shutil.copytree(empty_home, home)
+    if STORAGE == "postgres":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        database = server.create_database(request.getfixturevalue("empty_database"))
+        home.mkdir()
+        (home / "dagster.yaml").write_text(CONFIGURATION + server.dagster_yaml(database))
+    else:
+        shutil.copytree(request.getfixturevalue("empty_home"), home)
     for name in list(os.environ):
         if name.startswith(("TCLOUD_", "TOBIKO_")):
             monkeypatch.delenv(name)

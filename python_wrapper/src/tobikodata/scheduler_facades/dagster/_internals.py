@@ -147,6 +147,25 @@ def stored_snapshots(instance: dg.DagsterInstance, job: dg.JobDefinition, plan: 
     return job_id, plan_id
 
 
+def is_postgres_event_log(storage: Any) -> bool:
+    """Whether it is Dagster's own event log in PostgreSQL. That package need not be installed."""
+    kind = type(storage)
+    return kind.__name__ == "PostgresEventLogStorage" and kind.__module__.startswith("dagster_postgres.")
+
+
+def is_no_postgres_connection(error: BaseException) -> bool:
+    """Whether Dagster has given up connecting to PostgreSQL, which it tries for a few seconds."""
+    kind = type(error)
+    return kind.__name__ == "DagsterPostgresException" and kind.__module__.startswith("dagster_postgres.")
+
+
+def event_table() -> Any:
+    """The table of the event log, of SQLAlchemy."""
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+
+    return SqlEventLogStorageTable
+
+
 __all__ = [
     "CHECKS_NEED_PLANNED",
     "DEPS_HAVE_METADATA",
@@ -181,6 +200,9 @@ __all__ = [
     "create_execution_plan",
     "cron_string_iterator",
     "dagster_event_sequence_for_step",
+    "event_table",
+    "is_no_postgres_connection",
+    "is_postgres_event_log",
     "is_valid_cron_string",
     "replace_attributes",
     "set_defs_state_storage",

@@ -18,6 +18,7 @@ from .._launch import executable
 from .._mirror.announcements import hand_back_for_interrupted, show, show_failure_again
 from .._mirror.executor import mirror_executor
 from .._mirror.task import mirror_op
+from .._storage.event_batches import batched_events
 
 # To repeat a job would only repeat a remote failure. The sensor relaunches what was interrupted.
 _NO_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false", "dagster/max_retries": "0"}
@@ -95,7 +96,8 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
     )
     def populate_asset_info(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
-        yield from _sync(context, environment)
+        with batched_events(context.instance):
+            yield from _sync(context, environment)
         yield dg.Output(None)
 
     graph = dg.GraphDefinition(

@@ -12,6 +12,7 @@ from .. import _internals
 from .._environment import Environment
 from .._launch import executable
 from .._launch.launcher import Launched
+from .._storage.event_batches import Flush, batched_events
 from .heartbeat import Heartbeat
 from .mirror import Mirror
 from .runs import which_run
@@ -39,9 +40,10 @@ class MirrorExecutor(dg.Executor):
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ARG002
         def steps(job_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-            with execution_plan.start(retry_mode=_internals.RetryMode.DISABLED) as active:
+            planned = execution_plan.start(retry_mode=_internals.RetryMode.DISABLED)
+            with batched_events(job_context.instance) as flush, planned as active:
                 mirror = Mirror(self._environment, job_context, execution_plan, active)
-                yield from _follow(self._environment, job_context, mirror)
+                yield from _follow(self._environment, job_context, mirror, flush)
 
         # As in Dagster's in-process executor.
         return iter(
@@ -63,7 +65,7 @@ class MirrorExecutor(dg.Executor):
 
 
 def _follow(
-    environment: Environment, job_context: _internals.PlanExecutionContext, mirror: Mirror
+    environment: Environment, job_context: _internals.PlanExecutionContext, mirror: Mirror, flush: Flush
 ) -> Iterator[dg.DagsterEvent]:
     """Launches the executable and applies what it reports, until it ends."""
     heartbeat = Heartbeat(job_context.instance, job_context.run_id)
@@ -91,6 +93,7 @@ def _follow(
                 yield from mirror.handle(event)
                 heartbeat.beat_if_due()  # writing many events takes long
                 yield from _cancel_if_interrupted(launched, mirror)
+            flush()
             yield from _cancel_if_interrupted(launched, mirror)
         incomplete_reason = launched.incomplete_reason()
     yield from mirror.close(incomplete_reason)
