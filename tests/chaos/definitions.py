@@ -6,12 +6,10 @@ import os
 
 from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
 from tobikodata.scheduler_facades.dagster._mirror import heartbeat
-from tobikodata.scheduler_facades.dagster._sensor import sensor
 
 # Constants of the package, so that ten minutes see what else takes hours.
-for module, name in ((sensor, "INTERVAL_S"), (heartbeat, "HEARTBEAT_INTERVAL_S"), (heartbeat, "SILENCE_LIMIT_S")):
-    assert hasattr(module, name), f"{module.__name__}.{name} has another name now"
-sensor.INTERVAL_S = 3
+for name in ("HEARTBEAT_INTERVAL_S", "SILENCE_LIMIT_S"):
+    assert hasattr(heartbeat, name), f"{name} has another name now"
 heartbeat.HEARTBEAT_INTERVAL_S = 3.0
 heartbeat.SILENCE_LIMIT_S = 40.0
 
@@ -21,4 +19,4 @@ defs = SQLMeshEnterpriseDagster(
     oauth_client_secret=os.environ["TCLOUD_CLIENT_SECRET"],
     dagster_graphql_host="127.0.0.1",
     dagster_graphql_port=int(os.environ["DAGSTER_GRAPHQL_PORT"]),
-).create_definitions()
+).create_definitions(sensor_interval_seconds=3)

@@ -1,7 +1,7 @@
 """The code location of the daemon's tests: an environment for each case, with sensors more eager than users' are.
 
-The interval is a constant of the package, set here before the sensors are made, so that a test does not wait half a
-minute for each tick. Dagster's daemon looks every five seconds at most, whatever a sensor asks for.
+A test does not wait half a minute for each tick. Dagster's daemon looks every five seconds at most, whatever a sensor
+asks for.
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ import os
 import dagster as dg
 
 from tobikodata.scheduler_facades.dagster import SQLMeshEnterpriseDagster
-from tobikodata.scheduler_facades.dagster._sensor import sensor
-
-assert hasattr(sensor, "INTERVAL_S")
-sensor.INTERVAL_S = 1
 
 ports: dict[str, int] = json.loads(os.environ["GRAPHQL_PORTS"])
 
@@ -27,7 +23,7 @@ def declare(environment: str) -> dg.Definitions:
         dagster_graphql_host=host,
         dagster_graphql_port=ports.get(environment),
     )
-    return sqlmesh.create_definitions(environment, asset_prefix=environment)
+    return sqlmesh.create_definitions(environment, asset_prefix=environment, sensor_interval_seconds=1)
 
 
 defs = dg.Definitions.merge(*(declare(environment) for environment in json.loads(os.environ["ENVIRONMENTS"])))

@@ -116,6 +116,7 @@ def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: An
             asset_prefix="cloud",
             name="shop",
             enable_sensor_by_default=False,
+            sensor_interval_seconds=10,
             group_by="schema",
             external_models="dependencies",
             external_asset_keys={"raw.orders": "dlt/orders"},
@@ -139,6 +140,7 @@ def test_all_arguments_and_a_translation_in_yaml(scripted_shop: Any, project: An
     assert asset.freshness_policy.fail_window.to_timedelta() == timedelta(minutes=90)
     (sensor,) = loaded.sensor_defs
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    assert sensor.minimum_interval_seconds == 10
     assert "shop" in sensor.name
 
 

@@ -77,6 +77,7 @@ impl World {
             manifest: LoadedManifest { exists: true, fingerprint: fingerprint(self.loaded) },
             location: None,
             can_reload: self.can_reload,
+            interval_seconds: 30,
             sync: self.sync.clone(),
             mirror: self.mirror.clone(),
         };

@@ -11,7 +11,10 @@ const ORIGINAL_SYNCED: &str = "__initial_sync_complete__";
 /// A reload is tried with the run that brought a new fingerprint, and once more with the next run.
 const RELOADS_PER_FINGERPRINT: usize = 2;
 /// The daemon of Dagster 1.9.1 has a code server of its own, which is renewed a minute or so after the reload.
-pub const WAIT_TICKS: u64 = 3;
+const RELOAD_WAIT_S: u64 = 90;
+/// The daemon looks so often which sensors are due, whatever they ask for.
+const SHORTEST_INTERVAL_S: u64 = 5;
+const DEFAULT_INTERVAL_S: u64 = 30;
 /// A mirror, or a sync, that died is relaunched twice.
 pub const ATTEMPTS: u64 = 3;
 
@@ -149,19 +152,24 @@ impl Cursor {
         is_of_use && !self.reload_with.iter().any(|other| other == with)
     }
 
-    /// A reload was tried.
-    pub fn reloaded(mut self, fingerprint: &str, with: &str, worked: bool) -> Self {
+    /// A reload was tried, which is waited for if it worked; `interval_s` is the time between two ticks, 0 if it is not known.
+    pub fn reloaded(mut self, fingerprint: &str, with: &str, worked: bool, interval_s: u64) -> Self {
         if self.reload_for.as_deref() != Some(fingerprint) {
             self.reload_with.clear();
         }
         self.reload_with.push(with.to_owned());
         self.reload_for = Some(fingerprint.to_owned());
-        self.reload_wait = if worked { WAIT_TICKS } else { 0 };
+        self.reload_wait = if worked { ticks_to_wait(interval_s) } else { 0 };
         if worked {
             self.shown = self.reload_for.clone();
         }
         self
     }
+}
+
+fn ticks_to_wait(interval_s: u64) -> u64 {
+    let interval_s = if interval_s == 0 { DEFAULT_INTERVAL_S } else { interval_s.max(SHORTEST_INTERVAL_S) };
+    RELOAD_WAIT_S.div_ceil(interval_s)
 }
 
 fn some_text(value: Value) -> Option<String> {
@@ -249,13 +257,13 @@ mod tests {
     fn a_reload_is_tried_once_for_each_fingerprint_and_once_more_with_the_next_run() {
         let cursor = Cursor::default();
         assert!(cursor.may_reload("f1", "r1"));
-        let cursor = cursor.reloaded("f1", "r1", true);
+        let cursor = cursor.reloaded("f1", "r1", true, 30);
         assert!(!cursor.may_reload("f1", "r1"));
         assert!(cursor.may_reload("f1", "r2"));
-        let cursor = cursor.reloaded("f1", "r2", true);
+        let cursor = cursor.reloaded("f1", "r2", true, 30);
         assert!(!cursor.may_reload("f1", "r3"));
         assert!(cursor.may_reload("f2", "r3"));
-        assert!(cursor.reloaded("f2", "r3", false).may_reload("f2", "r4"));
+        assert!(cursor.reloaded("f2", "r3", false, 30).may_reload("f2", "r4"));
     }
 
     #[test]
@@ -268,8 +276,15 @@ mod tests {
 
     #[test]
     fn waits_for_a_reload_that_worked() {
-        let cursor = Cursor::default().reloaded("f1", "r1", true);
+        let cursor = Cursor::default().reloaded("f1", "r1", true, 30);
         assert_eq!(cursor.reload_wait, 3);
-        assert_eq!(cursor.reloaded("f1", "r2", false).reload_wait, 0);
+        assert_eq!(cursor.reloaded("f1", "r2", false, 30).reload_wait, 0);
+        for (interval_s, expected) in [(0, 3), (1, 18), (5, 18), (10, 9), (60, 2), (90, 1), (3600, 1)] {
+            assert_eq!(
+                Cursor::default().reloaded("f1", "r1", true, interval_s).reload_wait,
+                expected,
+                "{interval_s} s"
+            );
+        }
     }
 }

@@ -188,7 +188,7 @@ impl Tick<'_> {
             Reload::InProgress(cursor) => Answer::Reply(self.skip(RELOADED, cursor)),
             Reload::Due { fingerprint, is_loaded } => {
                 let after = |worked| {
-                    let cursor = self.cursor.clone().reloaded(fingerprint, with, worked);
+                    let cursor = self.cursor.clone().reloaded(fingerprint, with, worked, self.input.interval_seconds);
                     // Whatever was shown before, nothing is now.
                     let shown = cursor.shown.clone().filter(|_| worked || with != NO_RUN);
                     Cursor { shown, ..cursor }
@@ -547,7 +547,7 @@ mod tests {
             manifest: super::super::messages::LoadedManifest::default(),
             ..input(cursor)
         };
-        let mut cursor = synced().reloaded("f", "r1", true).reloaded("f", "r2", true);
+        let mut cursor = synced().reloaded("f", "r1", true, 30).reloaded("f", "r2", true, 30);
         cursor.reload_wait = 0;
         for _ in 0..3 {
             let Answer::Reload { not_done, .. } = answer(&nothing(&cursor), &news("")) else {

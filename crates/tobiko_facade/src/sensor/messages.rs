@@ -16,6 +16,8 @@ pub struct TickInput {
     pub location: Option<String>,
     /// Whether the code location can be reloaded: a webserver is configured.
     pub can_reload: bool,
+    /// From one tick to the next, as the sensor was declared.
+    pub interval_seconds: u64,
     /// The newest run of the sync job.
     pub sync: Option<DagsterRun>,
     /// The newest mirror of the cursor's last remote run.

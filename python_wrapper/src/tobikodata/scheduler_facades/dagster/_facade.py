@@ -13,7 +13,7 @@ from ._freshness import SQLMeshFreshness
 from ._launch.connection import Connection, plain
 from ._launch.launcher import Launcher
 from ._launch.subprocess import SubprocessLauncher
-from ._options import Options
+from ._options import SENSOR_INTERVAL_S, Options
 from ._translator import DagsterSQLMeshTranslator
 
 
@@ -73,6 +73,7 @@ class SQLMeshEnterpriseDagster:
         exclude: Sequence[str] | None = None,
         name: str | None = None,
         freshness: SQLMeshFreshness | None = None,
+        sensor_interval_seconds: int = SENSOR_INTERVAL_S,
     ) -> dg.Definitions:
         """Assets, checks, the sync and mirror jobs and the sensor of one SQLMesh environment.
 
@@ -93,6 +94,8 @@ class SQLMeshEnterpriseDagster:
                 an environment of the same name share a code location.
             freshness: Gives each model whose cron the cloud knows a freshness policy (Dagster 1.12 and later), e.g.
                 `SQLMeshFreshness(slack=timedelta(hours=3))`. One that the translator gave stays.
+            sensor_interval_seconds: How long from one tick of the sensor to the next. Dagster's daemon looks every five
+                seconds which sensors are due.
 
         Returns:
             Definitions to use as they are, or to combine with `dagster.Definitions.merge`.
@@ -110,6 +113,7 @@ class SQLMeshEnterpriseDagster:
             exclude,
             plain(name),
             freshness,
+            sensor_interval_seconds,
         )
         return self.definitions_of(environment, asset_prefix, enable_sensor_by_default, options).load()
 

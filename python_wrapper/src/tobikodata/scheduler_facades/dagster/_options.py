@@ -16,11 +16,12 @@ from ._translator import DagsterSQLMeshTranslator
 
 GROUP_BY = ("schema",)
 EXTERNAL_MODELS = ("declare", "dependencies")
+SENSOR_INTERVAL_S = 30
 
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `create_definitions` beside the environment, its prefix and the sensor."""
+    """The arguments of `create_definitions` beside the environment, its prefix and whether the sensor runs."""
 
     translator: DagsterSQLMeshTranslator = field(default_factory=DagsterSQLMeshTranslator)
     group_by: str | None = None
@@ -30,6 +31,7 @@ class Options:
     selection: Selection = field(default_factory=lambda: Selection.of(None, ()))
     name: str | None = None
     freshness: SQLMeshFreshness | None = None
+    sensor_interval_seconds: int = SENSOR_INTERVAL_S
 
     @staticmethod
     def checked(
@@ -41,6 +43,7 @@ class Options:
         exclude: Any,
         name: Any,
         freshness: Any = None,
+        sensor_interval_seconds: Any = SENSOR_INTERVAL_S,
     ) -> Options:
         """From what the user gave.
 
@@ -62,6 +65,11 @@ class Options:
             )
         if freshness is not None and not isinstance(freshness, SQLMeshFreshness):
             raise TobikoFacadeError(f"freshness={freshness!r} is unknown: give e.g. SQLMeshFreshness()")
+        if type(sensor_interval_seconds) is not int or sensor_interval_seconds < 1:  # True is an int, too
+            raise TobikoFacadeError(
+                f"sensor_interval_seconds={sensor_interval_seconds!r} is no number of seconds: give a whole number, "
+                "1 or more"
+            )
         return Options(
             translator=translator or DagsterSQLMeshTranslator(),
             group_by=group_by,
@@ -72,6 +80,7 @@ class Options:
             ),
             name=name,
             freshness=freshness,
+            sensor_interval_seconds=sensor_interval_seconds,
         )
 
 

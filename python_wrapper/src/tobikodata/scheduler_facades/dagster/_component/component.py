@@ -32,7 +32,7 @@ from .._internals import DefinitionsLoadContext, DefinitionsLoadType, DefsStateM
 from .._launch.launcher import Launcher
 from .._manifest import Manifest
 from .._models import SQLMeshAudit, SQLMeshModel
-from .._options import Options
+from .._options import SENSOR_INTERVAL_S, Options
 from .._translator import DagsterSQLMeshTranslator, adds_event_metadata
 from .scaffolder import SQLMeshComponentScaffolder
 
@@ -90,6 +90,9 @@ class SQLMeshComponent(dg.StateBackedComponent, dg.Resolvable):
     asset_prefix: Annotated[Optional[str], _described("First part of every asset key.")] = None
     name: Annotated[Optional[str], _described("Goes into the names of jobs and sensor.")] = None
     enable_sensor_by_default: Annotated[bool, _described("Whether the sensor runs without being switched on.")] = True
+    sensor_interval_seconds: Annotated[int, _described("How long from one tick of the sensor to the next.")] = (
+        SENSOR_INTERVAL_S
+    )
     group_by: Annotated[Optional[Literal["schema"]], _described("Groups the assets by schema.")] = None
     external_models: Annotated[
         Literal["declare", "dependencies"], _described("Whether external models are assets, or only dependencies.")
@@ -238,6 +241,7 @@ class SQLMeshComponent(dg.StateBackedComponent, dg.Resolvable):
             exclude=self.exclude,
             name=self.name,
             freshness=self.freshness,
+            sensor_interval_seconds=self.sensor_interval_seconds,
         )
         return facade.definitions_of(self.environment, self.asset_prefix, self.enable_sensor_by_default, options)
 

@@ -102,17 +102,17 @@ class DefinitionsOf(StateBackedDefinitionsLoader[str]):
         )
         for warning in environment.manifest.warnings:
             logger.warning("environment %s: %s", self.environment, warning)
-        return declare(environment, what, self.sensor_on)
+        return declare(environment, what, self.sensor_on, self.options.sensor_interval_seconds)
 
 
-def declare(environment: Environment, what: Declared, sensor_on: bool) -> dg.Definitions:
+def declare(environment: Environment, what: Declared, sensor_on: bool, interval_s: int) -> dg.Definitions:
     sync, mirror = sync_job(environment), mirror_job(environment)
     return dg.Definitions(
         # External assets: Dagster shows them and cannot materialize them.
         assets=list(what.assets),
         asset_checks=checks_of(environment, what.checks),
         jobs=[sync, mirror],
-        sensors=[track_sensor(environment, sync, mirror, sensor_on)],
+        sensors=[track_sensor(environment, sync, mirror, sensor_on, interval_s)],
         resources={SharedKey.of(environment, what.assets): SHARED, **_named_resource(environment)},
     )
 

@@ -17,24 +17,22 @@ from .._mirror.announcements import hand_back_for_interrupted
 from .dagster_runs import last_mirror, last_sync, with_free_key
 from .reload import reload
 
-INTERVAL_S = 30
-
 
 def track_sensor(
-    environment: Environment, sync: dg.JobDefinition, mirror: dg.JobDefinition, on: bool
+    environment: Environment, sync: dg.JobDefinition, mirror: dg.JobDefinition, on: bool, interval_s: int
 ) -> dg.SensorDefinition:
     return dg.SensorDefinition(
         name=environment.sensor,
         description=f"Mirrors each new run of Tobiko Cloud's environment {environment.name}.",
-        minimum_interval_seconds=INTERVAL_S,
+        minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         jobs=[sync, mirror],
-        evaluation_fn=lambda context: _tick(context, environment),
+        evaluation_fn=lambda context: _tick(context, environment, interval_s),
     )
 
 
-def _tick(context: dg.SensorEvaluationContext, environment: Environment) -> Any:
-    state = _state(context, environment)
+def _tick(context: dg.SensorEvaluationContext, environment: Environment, interval_s: int) -> Any:
+    state = {**_state(context, environment), "interval_seconds": interval_s}
     hand_back_for_interrupted(context.instance)
     try:
         answer = executable.tick(environment.connection, environment.name, state)
