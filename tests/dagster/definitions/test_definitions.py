@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -398,3 +399,13 @@ def test_the_originals_resource_is_accepted_and_keeps_no_secret(definitions: Any
     merged = dg.Definitions.merge(definitions(PROJECT), dg.Definitions(jobs=[users_job]))
     assert merged.get_job_def("users_job").execute_in_process().success
     assert isinstance(seen[0], TobikoCloudResource)
+
+
+def test_importing_the_package_imports_no_other_that_dagster_has_not(executable: str) -> None:
+    """Each code location, and each run, waits for it: a storage of Dagster's takes as long as all the rest."""
+    code = (
+        "import sys, dagster; before = set(sys.modules); import tobikodata.scheduler_facades.dagster;"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before if sys.modules[name].__spec__})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"dagster", "email", "packaging", "tobikodata", *sys.stdlib_module_names}

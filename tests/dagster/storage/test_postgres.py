@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster_runs import SYNC, Result, meanwhile, run_job, steps_with
-from delaying_proxy import DelayingProxy, Traffic, delaying_proxy
+from delaying_proxy import DelayingProxy, Traffic
 from postgres import Postgres
 from scripted_cloud import ScriptedCloud
 from waiting import wait_until
 
-from tobikodata.scheduler_facades.dagster._storage import connections, event_batches
+from tobikodata.scheduler_facades.dagster._storage import connections, postgres_writer
 
 
 @pytest.fixture
-def proxy(postgres_server: Postgres) -> Iterator[DelayingProxy]:
-    with delaying_proxy(postgres_server.socket, rtt_s=0.0) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def instance(
-    postgres_server: Postgres, empty_database: str, proxy: DelayingProxy, home: Path
-) -> Iterator[dg.DagsterInstance]:
-    database = postgres_server.create_database(empty_database)
-    (home / "dagster.yaml").write_text(
-        "telemetry:\n  enabled: false\n" + postgres_server.dagster_yaml(database, proxy.port)
-    )
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance
+def instance(in_postgres: dg.DagsterInstance) -> dg.DagsterInstance:
+    return in_postgres
 
 
 def generate(cloud: ScriptedCloud, models: int) -> str:
@@ -124,7 +109,7 @@ def test_events_of_which_the_answer_is_lost_are_written_once(
     scripted: ScriptedCloud, load: Any, instance: Any, monkeypatch: Any
 ) -> None:
     """The first insertion arrives, and the connection breaks before its answer."""
-    insert, lost = event_batches.EventBatches._insert, []
+    insert, lost = postgres_writer.PostgresWriter._insert, []
 
     def lossy(self: Any, connection: Any, events: Any) -> list[int]:
         ids = insert(self, connection, events)
@@ -134,7 +119,7 @@ def test_events_of_which_the_answer_is_lost_are_written_once(
             connection.exec_driver_sql("SELECT 1")
         return ids
 
-    monkeypatch.setattr(event_batches.EventBatches, "_insert", lossy)
+    monkeypatch.setattr(postgres_writer.PostgresWriter, "_insert", lossy)
     run_id = generate(scripted, 6)
     result = run_job(load(), instance, **{"tobiko/run_id": run_id})
     assert lost

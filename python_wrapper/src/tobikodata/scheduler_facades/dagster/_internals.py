@@ -49,9 +49,6 @@ from dagster._core.snap import create_execution_plan_snapshot_id, snapshot_from_
 # The run's compute log, written without redirecting the process's own streams.
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 
-# Whether it takes runs of the past.
-from dagster._core.storage.runs.base import RunStorage
-
 try:  # 1.13
     from dagster._core.definitions.asset_checks.asset_check_evaluation import (
         AssetCheckEvaluationPlanned,
@@ -105,8 +102,8 @@ def asset_dep(key: dg.AssetKey, partition_mapping: Any, table_name: str | None) 
 HAS_FRESHNESS_POLICIES = hasattr(getattr(dg, "FreshnessPolicy", None), "time_window")
 
 
-# Since 1.10.14, a run may be stored that was created earlier.
-HAS_HISTORICAL_RUNS = hasattr(RunStorage, "add_historical_run")
+# Since 1.10.14, a run may be stored that was created earlier. By version: importing Dagster's storages takes long.
+HAS_HISTORICAL_RUNS = Version(dg.__version__) >= Version("1.10.14")
 
 
 def wiped_at(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> dict[dg.AssetKey, float]:
@@ -153,6 +150,12 @@ def is_postgres_event_log(storage: Any) -> bool:
     return kind.__name__ == "PostgresEventLogStorage" and kind.__module__.startswith("dagster_postgres.")
 
 
+def is_sqlite_event_log(storage: Any) -> bool:
+    """Whether it is Dagster's own event log in SQLite files."""
+    kind = type(storage)
+    return kind.__name__ == "SqliteEventLogStorage" and kind.__module__.startswith("dagster.")
+
+
 def is_no_postgres_connection(error: BaseException) -> bool:
     """Whether Dagster has given up connecting to PostgreSQL, which it tries for a few seconds."""
     kind = type(error)
@@ -164,6 +167,13 @@ def event_table() -> Any:
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 
     return SqlEventLogStorageTable
+
+
+def check_table() -> Any:
+    """The table of check results, of SQLAlchemy."""
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+
+    return AssetCheckExecutionsTable
 
 
 __all__ = [
@@ -197,12 +207,14 @@ __all__ = [
     "UserFailureData",
     "WorkerStatus",
     "asset_dep",
+    "check_table",
     "create_execution_plan",
     "cron_string_iterator",
     "dagster_event_sequence_for_step",
     "event_table",
     "is_no_postgres_connection",
     "is_postgres_event_log",
+    "is_sqlite_event_log",
     "is_valid_cron_string",
     "replace_attributes",
     "set_defs_state_storage",

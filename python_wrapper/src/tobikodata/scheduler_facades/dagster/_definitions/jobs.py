@@ -18,7 +18,7 @@ from .._launch import executable
 from .._mirror.announcements import hand_back_for_interrupted, show, show_failure_again
 from .._mirror.executor import mirror_executor
 from .._mirror.task import mirror_op
-from .._storage.event_batches import batched_events
+from .._storage.event_batches import Flush, batched_events
 
 # To repeat a job would only repeat a remote failure. The sensor relaunches what was interrupted.
 _NO_RETRIES = {"dagster/retry_on_asset_or_op_failure": "false", "dagster/max_retries": "0"}
@@ -96,8 +96,8 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
     )
     def populate_asset_info(context):  # type: ignore[no-untyped-def]  # Dagster takes no postponed annotation here
-        with batched_events(context.instance):
-            yield from _sync(context, environment)
+        with batched_events(context.instance) as flush:
+            yield from _sync(context, environment, flush)
         yield dg.Output(None)
 
     graph = dg.GraphDefinition(
@@ -110,7 +110,7 @@ def sync_job(environment: Environment) -> dg.JobDefinition:
     return graph.to_job(executor_def=dg.in_process_executor, tags={**_NO_RETRIES, ENVIRONMENT_TAG: environment.tag})
 
 
-def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[dg.AssetMaterialization]:
+def _sync(context: dg.OpExecutionContext, environment: Environment, flush: Flush) -> Iterator[dg.AssetMaterialization]:
     log = EventLog(context.instance, context.run_id)
     plan_id = context.op_config["plan_id"] or context.run.tags.get(PLAN_ID_TAG)
     hand_back_for_interrupted(context.instance)
@@ -145,6 +145,7 @@ def _sync(context: dg.OpExecutionContext, environment: Environment) -> Iterator[
                     failed.append(key)
                 written += len(new.materializations) + len(new.checks)
                 skipped += len(new.skip_reasons)
+            flush()
         reason = launched.incomplete_reason()
     if reason:
         raise TobikoFacadeError(f"the sync was interrupted after {written} events: {reason}") from None

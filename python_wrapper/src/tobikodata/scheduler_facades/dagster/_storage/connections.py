@@ -69,8 +69,7 @@ def _kept(storage: Any) -> Iterator[None]:
         storage.optimize_for_webserver(**{name: value for name, value in settings.items() if name in taken})
         event.listen(storage._engine, "checkout", _assert_alive)
         event.listen(storage._engine, "checkin", _note_idle)
-        with _tables_seen_once(storage):
-            yield
+        yield
     finally:
         pooled, storage._engine = storage._engine, engine
         if pooled is not engine:
@@ -78,7 +77,7 @@ def _kept(storage: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _tables_seen_once(storage: Any) -> Iterator[None]:
+def tables_seen_once(storage: Any) -> Iterator[None]:
     """Asks once for a table that is there: some versions take a connection for each check result, and lose it."""
     has_table = getattr(storage, "has_table", None)
     if has_table is None:
