@@ -58,8 +58,8 @@ def run(run_id: str = "r1", start_at: float = 1.0) -> dict[str, Any]:
     )
 
 
-def started(name: str, *, ended: bool = False) -> dict[str, Any]:
-    return custom(tobiko="task_started", node=f'"wh"."s"."{name}"', link=f"http://cloud/{name}", at=1.0, ended=ended)
+def started(name: str) -> dict[str, Any]:
+    return custom(tobiko="task_started", node=f'"wh"."s"."{name}"', link=f"http://cloud/{name}", at=1.0)
 
 
 def text(value: str) -> dict[str, Any]:

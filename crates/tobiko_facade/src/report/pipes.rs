@@ -126,12 +126,13 @@ impl Reporter for Pipes {
                 "link": short_link(run.link.as_deref()),
                 "start_at": run.start_at.map(epoch),
             })),
-            Event::TaskStarted { node, link, at, ended, .. } => self.custom(json!({
+            // Its result follows, and says it, too.
+            Event::TaskStarted { ended: true, .. } => return Ok(()),
+            Event::TaskStarted { node, link, at, .. } => self.custom(json!({
                 "tobiko": "task_started",
                 "node": node,
                 "link": link,
                 "at": at.map(epoch),
-                "ended": ended,
             })),
             Event::Task(task) => self.task(task),
             Event::PastRun(run) => self.past_run(run),

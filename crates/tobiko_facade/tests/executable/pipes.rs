@@ -70,7 +70,6 @@ async fn a_run_is_reported_task_by_task_and_closed_once() {
     let expected = [
         "opened",
         "run",
-        "task_started a",
         "task b=nothing_due",
         "task gone=nothing_due",
         "materialization a",
@@ -81,10 +80,10 @@ async fn a_run_is_reported_task_by_task_and_closed_once() {
     ];
     assert_eq!((words(&messages), code), (expected.map(str::to_owned).to_vec(), Some(0)));
     assert_eq!(
-        messages[8]["params"]["payload"]["messages"], 7,
+        messages[7]["params"]["payload"]["messages"], 6,
         "how many there were between `opened` and the last one"
     );
-    let metadata = &messages[5]["params"]["metadata"];
+    let metadata = &messages[4]["params"]["metadata"];
     assert_eq!(metadata["Tobiko Cloud Run Id"], json!({"raw_value": "r1", "type": "text"}));
     assert_eq!(metadata["Materialization Timestamp"]["type"], "float");
     assert_eq!(metadata["Log Link"]["type"], "url");

@@ -32,11 +32,10 @@ class RemoteRun:
 
 @dataclass(frozen=True)
 class TaskStarted:
-    """The node's first evaluation has started. `ended`: its task has ended by now, too, and its result follows."""
+    """The node's first evaluation has started, and its task goes on."""
 
     node: str
     link: str | None = None
-    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,7 @@ class Assembler:
             more.update((name, payload.get(name)) for name in ("environment", "status", "link"))
             return [RemoteRun(payload["run_id"], **more)]
         if kind == "task_started":
-            return [TaskStarted(payload["node"], payload.get("link"), bool(payload.get("ended")))]
+            return [TaskStarted(payload["node"], payload.get("link"))]
         if kind == "task":
             return self._close_task(payload)
         if kind in ("past_task", "past_run"):

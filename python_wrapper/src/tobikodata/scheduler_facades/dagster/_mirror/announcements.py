@@ -64,11 +64,11 @@ class Announcements:
             )
 
     def start(self, event: TaskStarted) -> None:
-        """Announces the asset of a task that has started and goes on. If it has ended, that is left to its result."""
+        """Announces the asset of a task that has started and goes on."""
         node = self._nodes.get(event.node)
         key = self._names.asset_of_node(event.node)
         # Nothing is ever loaded into an external model, only its audits run.
-        if event.ended or node is None or key is None or node.kind == _EXTERNAL_KIND:
+        if node is None or key is None or node.kind == _EXTERNAL_KIND:
             return
         if self._newer:
             self._log.refresh_asset(key)
