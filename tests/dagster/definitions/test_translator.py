@@ -68,6 +68,11 @@ class Renaming(DagsterSQLMeshTranslator):
         return {"Team": "data", "Log Link": "never", "Of": event.key.to_user_string()}
 
 
+def test_a_description_names_the_cloud_that_its_link_leads_to(definitions: Any) -> None:
+    found = specs(definitions({**PROJECT, "cloud": "SQLMesh"}))
+    assert found[ORDERS].description == "the model orders\n\n[View in SQLMesh](http://cloud/orders)"
+
+
 def test_by_default_keys_groups_and_links_are_as_ever_and_kinds_and_tags_are_added(
     definitions: Any, caplog: Any
 ) -> None:

@@ -45,6 +45,8 @@ class SQLMeshModel:
     environment: str
     # When the model is due, where the cloud says so.
     cron: str | None = None
+    # What the cloud is called: "Tobiko Cloud", or "SQLMesh" where a local cloud answers.
+    cloud: str = "Tobiko Cloud"
     # The key of the asset by default, before `asset_prefix`: the parts of the name.
     asset_key: dg.AssetKey = field(default_factory=lambda: dg.AssetKey([""]))
     # Those of the assets upstream. A translator may return others, or leave some out.
@@ -71,6 +73,7 @@ class SQLMeshModel:
             parents=node.parents,
             environment=manifest.environment,
             cron=node.cron,
+            cloud=manifest.cloud,
             asset_key=dg.AssetKey(list(key)),
             deps=tuple(dg.AssetKey(list(without_prefix(dep, asset_prefix))) for dep in dict.fromkeys(node.deps)),
         )

@@ -117,7 +117,7 @@ def adds_event_metadata(translator: DagsterSQLMeshTranslator) -> bool:
 
 def _description(model: SQLMeshModel) -> str | None:
     """The author's text first: Dagster's lists show the beginning, and as raw Markdown."""
-    link = f"[View in Tobiko Cloud]({model.link})" if model.link else None
+    link = f"[View in {model.cloud}]({model.link})" if model.link else None
     text = model.description or (model.model_name if link else None)
     return "\n\n".join(part for part in (text, link) if part) or None
 
