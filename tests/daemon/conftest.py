@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 from cloud_server import executable_under_test
-from daemon_stack import Stack
+from daemon_stack import SEEN, Stack, nodes
 from scripted_cloud import scripted_cloud
 
-# Where a sensor stands that has seen the run called `...-0`.
-SEEN = '{{"version":1,"synced":true,"last":"{}-0"}}'
 CURSORS = {
     **{name: SEEN.format(name) for name in ("downtime", "killed", "cancelled", "outage", "hangs", "fails")},
     "paused": "paused-0",
@@ -20,10 +18,6 @@ CURSORS = {
     "gone": "long-gone",
 }
 ENVIRONMENTS = [*CURSORS, "several", "going"]
-
-
-def nodes(environment: str, *names: str) -> list[dict[str, Any]]:
-    return [{"name": f'"{environment}"."s"."{name}"'} for name in names]
 
 
 def scenario() -> dict[str, Any]:
@@ -86,13 +80,14 @@ def start(stack: Stack) -> None:
     # A run whose launch the daemon takes with it is another case.
     stack.wait_for("a moment without a launch", lambda: not stack.launching())
     stack.dagster.kill("daemon")
-    five = [{"id": f"downtime-{n}", "environment": "downtime", "start_s": n / 100, "task_s": 0.1} for n in range(1, 6)]
-    stack.cloud.order("runs", five)
+    eight = [{"id": f"downtime-{n}", "environment": "downtime", "start_s": n / 100, "task_s": 0.1} for n in range(1, 9)]
+    stack.cloud.order("runs", eight)
     for environment in ("hangs", "fails"):
         stack.cloud.environment(environment, nodes(environment, "a", "b"))
         stack.cloud.run(id=f"{environment}-1", environment=environment, task_s=0.1)
     for environment in ("killed", "cancelled"):
         stack.cloud.run(id=f"{environment}-1", environment=environment, ends="never", task_s=0.1)
+    stack.cloud.wait_for_end("downtime-8")
     stack.cloud.fault({"slow_headers": 60}, query="environment=outage")
     stack.dagster.start_part("daemon")
     stack.ticks_once_more("several")

@@ -23,6 +23,8 @@ sensors:
 LIMIT_S = 300.0
 # The daemon looks every five seconds whether a sensor is due.
 BETWEEN_TICKS_S = 6.0
+# Where a sensor stands that has seen the run called `...-0`.
+SEEN = '{{"version":1,"synced":true,"last":"{}-0"}}'
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,10 @@ class Stack:
         answer = self.dagster.ask(query, **variables)
         assert answer is not None, "Dagster's page does not answer"
         return answer
+
+
+def nodes(environment: str, *names: str) -> list[dict[str, Any]]:
+    return [{"name": f'"{environment}"."s"."{name}"'} for name in names]
 
 
 def _sensor(environment: str) -> dict[str, str]:

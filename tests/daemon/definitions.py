@@ -21,7 +21,8 @@ def declare(environment: str) -> dg.Definitions:
     sqlmesh = SQLMeshEnterpriseDagster(
         url=os.environ["TCLOUD_BASE_URL"],
         dagster_graphql_host=host,
-        dagster_graphql_port=ports.get(environment),
+        # 0: the deployment's own webserver.
+        dagster_graphql_port=ports.get(environment) or int(os.environ["DAGSTER_GRAPHQL_PORT"]),
     )
     return sqlmesh.create_definitions(environment, asset_prefix=environment, sensor_interval_seconds=1)
 

@@ -75,9 +75,10 @@ def project(cloud: Cloud) -> Cloud:
     return cloud
 
 
-def past(cloud: Cloud, run_id: str, at: float) -> None:
+def past(cloud: Cloud, run_id: str, at: float, *models: str) -> None:
     run = cloud.run(run_id, at)
-    run.evaluated("a")
+    for name in models or ("a",):
+        run.evaluated(name)
     run.end()
 
 
@@ -111,7 +112,7 @@ def test_first_a_sync_then_each_new_run_oldest_first(project: Cloud, load: Any, 
     assert daemon.said == "no new remote run"
     for number in (1, 2, 3):
         past(project, f"r{number}", 3000.0 + 100 * number)
-    assert [daemon.tick() for _ in range(4)] == [["r1"], ["r2"], ["r3"], []]
+    assert [daemon.tick() for _ in range(2)] == [["r1", "r2", "r3"], []]
     assert all(run.success for run in daemon.runs)
     assert [run.tags["tobiko/run_id"] for run in daemon.runs[1:]] == ["r1", "r2", "r3"]
     assert sum(len(run.materializations()) for run in daemon.runs) == 4
@@ -136,7 +137,7 @@ def test_without_any_run_all_runs_are_new(project: Cloud, load: Any, instance: A
     assert daemon.tick() == []
     past(project, "r1", 3000.0)
     past(project, "r2", 4000.0)
-    assert daemon.tick() == ["r1"]
+    assert daemon.tick() == ["r1", "r2"]
 
 
 def test_the_newest_25_of_40_missed_runs_are_mirrored(project: Cloud, load: Any, instance: Any) -> None:
@@ -145,9 +146,12 @@ def test_the_newest_25_of_40_missed_runs_are_mirrored(project: Cloud, load: Any,
     daemon.tick()
     for number in range(1, 41):
         project.run(f"r{number}", 2000.0 + 10 * number).end()
-    for number in (16, 17, 18):  # and so on
-        assert daemon.tick(launch=False) == [f"r{number}"]
-        unfinished(instance, daemon.defs, f"r{number}", "CANCELED")
+    for first in (16, 21, 26, 31, 36):
+        keys = [f"r{number}" for number in range(first, first + 5)]
+        assert daemon.tick(launch=False) == keys
+        for key in keys:
+            unfinished(instance, daemon.defs, key, "CANCELED")
+    assert daemon.tick() == []
 
 
 @pytest.mark.parametrize("status", ["NOT_STARTED", "STARTED"])
@@ -156,9 +160,9 @@ def test_the_next_is_asked_for_when_the_mirror_before_has_ended(
 ) -> None:
     daemon = Daemon(load(), instance)
     daemon.tick()
-    past(project, "r1", 3000.0)
-    past(project, "r2", 4000.0)
+    project.run("r1", 3000.0).started("a")
     assert daemon.tick(launch=False) == ["r1"]
+    past(project, "r2", 4000.0)
     run_id = unfinished(instance, daemon.defs, "r1", status)
     assert daemon.tick() == []
     assert "has not ended yet" in daemon.said
@@ -166,10 +170,42 @@ def test_the_next_is_asked_for_when_the_mirror_before_has_ended(
     assert daemon.tick() == ["r2"]
 
 
-def test_a_mirror_that_died_is_asked_for_again_twice(project: Cloud, load: Any, instance: Any) -> None:
+def test_a_run_that_goes_on_is_the_last_of_those_that_are_requested_together(
+    project: Cloud, load: Any, instance: Any
+) -> None:
     daemon = Daemon(load(), instance)
     daemon.tick()
     past(project, "r1", 3000.0)
+    past(project, "r2", 3500.0)
+    project.run("r3", 4000.0).started("a")
+    assert daemon.tick(launch=False) == ["r1", "r2", "r3"]
+
+
+def test_of_mirrors_that_were_requested_together_those_that_died_are_relaunched(
+    project: Cloud, load: Any, instance: Any
+) -> None:
+    daemon = Daemon(load(), instance)
+    daemon.tick()
+    for number in range(1, 6):
+        past(project, f"r{number}", 3000.0 + 100 * number)
+    assert daemon.tick(launch=False) == ["r1", "r2", "r3", "r4", "r5"]
+    assert [mirror["attempt"] for mirror in daemon.record()["chain"]] == [1] * 5
+    for key, status in (("r1", "CANCELED"), ("r2", "FAILURE"), ("r3", "FAILURE")):
+        unfinished(instance, daemon.defs, key, status)
+    waiting = [unfinished(instance, daemon.defs, key, "STARTED") for key in ("r4", "r5")]
+    assert daemon.tick() == []
+    assert "the mirror of remote run r4 has not ended yet, behind it: 1 more" in daemon.said
+    instance.report_run_failed(instance.get_run_by_id(waiting[0]))
+    instance.report_run_canceled(instance.get_run_by_id(waiting[1]))
+    assert daemon.tick() == ["r2#2", "r3#2", "r4#2"]
+    assert all(run.success for run in daemon.runs)
+    assert [daemon.tick(), daemon.record()["chain"]] == [[], []]
+
+
+def test_a_mirror_that_died_is_asked_for_again_twice(project: Cloud, load: Any, instance: Any) -> None:
+    daemon = Daemon(load(), instance)
+    daemon.tick()
+    project.run("r1", 3000.0).started("a")
     past(project, "r2", 4000.0)
     asked = []
     for _ in range(4):
@@ -366,7 +402,7 @@ def test_cursors_of_the_original_are_understood(project: Cloud, load: Any, insta
         past(project, f"r{number}", 2000.0 + 100 * number)
     defs = load()
     daemon = Daemon(defs, instance, cursor="r1")
-    assert [daemon.tick(launch=False), daemon.record()["last"]] == [["r2"], "r2"]
+    assert [daemon.tick(launch=False), daemon.record()["last"]] == [["r2", "r3"], "r3"]
     daemon = Daemon(defs, instance, cursor="__initial_sync_complete__")
     assert daemon.tick(launch=False) == ["r3"]
 
@@ -519,7 +555,7 @@ def test_a_new_model_reloads_the_code_location_before_its_run_is_asked_for(
         assert server.reloads == []
 
         project.environment(model("a"), model("b", "a"), at=2500.0)
-        past(project, "r2", 3000.0)
+        past(project, "r2", 3000.0, "a", "b")
         assert daemon.tick() == []
         assert "was reloaded" in daemon.said
         assert server.reloads == ["my_location"]
@@ -527,6 +563,43 @@ def test_a_new_model_reloads_the_code_location_before_its_run_is_asked_for(
         assert daemon.tick() == ["r2"]
         assert "wh_s_b" in daemon.runs[-1].steps()
         assert server.reloads == ["my_location"]
+
+
+def test_a_run_that_evaluated_nothing_new_is_requested_in_the_tick_that_reloads(
+    project: Cloud, load: Any, instance: Any
+) -> None:
+    with webserver("works") as server:
+        daemon = Daemon(with_graphql(load, server.port), instance)
+        daemon.tick()
+        project.environment(model("a"), model("b", "a"), at=1500.0)
+        past(project, "r1", 2000.0, "a")
+        past(project, "r2", 3000.0, "a", "b")
+        assert daemon.tick() == ["r1"]
+        assert server.reloads == ["my_location"]
+        assert daemon.runs[-1].steps() == {"wh_s_a": "success"}
+        # The other one waits for what was reloaded to tick.
+        assert daemon.tick() == []
+        daemon.defs = with_graphql(load, server.port)
+        assert daemon.tick() == ["r2"]
+        assert set(daemon.runs[-1].materializations("wh_s_b")) == {"wh/s/b"}
+        assert server.reloads == ["my_location"]
+
+
+def test_one_whose_models_have_changed_waits_for_the_reload(project: Cloud, load: Any, instance: Any) -> None:
+    """And so does one of which it is not known what was loaded."""
+    with webserver("works") as server:
+        daemon = Daemon(with_graphql(load, server.port), instance)
+        daemon.tick()
+        project.environment(model("a", audits=("not_null",)), at=1500.0)
+        past(project, "r1", 2000.0, "a")
+        assert daemon.tick() == []
+        daemon.defs = with_graphql(load, server.port)
+        assert daemon.tick() == ["r1"]
+
+        project.environment(model("a", audits=("not_null",)), model("b"), at=2500.0)
+        load()  # another code server, with the same folder for kept manifests
+        past(project, "r2", 3000.0, "a")
+        assert daemon.tick() == []
 
 
 def test_what_ticks_may_be_newer_than_dagsters_page(project: Cloud, load: Any, instance: Any) -> None:
@@ -552,9 +625,9 @@ def test_a_reload_that_changes_nothing_is_said_once_with_its_remedy_and_the_runs
         daemon.tick()
         project.environment(model("a"), model("b", "a"), at=1500.0)
         for number in (1, 2, 3):
-            past(project, f"r{number}", 2000.0 + 100 * number)
-        ticks = [daemon.tick() for _ in range(12)]
-    assert ticks == [*[[]] * 4, ["r1"], ["r2"], ["r3"], *[[]] * 5]
+            past(project, f"r{number}", 2000.0 + 100 * number, "a", "b")
+        ticks = [daemon.tick() for _ in range(10)]
+    assert ticks == [*[[]] * 4, ["r1", "r2", "r3"], *[[]] * 5]
     assert len(server.reloads) == 1
     printed = capfd.readouterr().err
     assert printed.count("dagster code-server start") == 1

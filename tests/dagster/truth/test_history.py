@@ -13,7 +13,7 @@ from dagster_runs import MIRROR, SYNC, run_job
 from recorded_cloud import Cloud, model
 
 from tobikodata.scheduler_facades.dagster import _internals
-from tobikodata.scheduler_facades.dagster._sensor.dagster_runs import last_mirror, with_free_key
+from tobikodata.scheduler_facades.dagster._sensor.dagster_runs import newest_mirror, with_free_key
 
 DAY_S = 86_400.0
 STATUS_CHANGES = (dg.DagsterEventType.RUN_START, dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE)
@@ -100,7 +100,7 @@ def test_runs_of_the_past_are_written_once_and_wake_nobody(cloud: Cloud, load: A
     # The tracking sensor does not take it for a mirror of its own.
     ours: Any = SimpleNamespace(mirror_job=MIRROR, sync_job=SYNC)
     with dg.build_sensor_context(instance=instance) as context:
-        assert last_mirror(context, ours, "r1", 1) is None
+        assert newest_mirror(context, ours, "r1", 1) is None
         assert with_free_key(context, MIRROR, "r1") == "r1"
 
     again = run_job(defs, instance, SYNC, config=history("7d"))

@@ -47,7 +47,7 @@ pub async fn run(command: Command, quiet: bool) -> Result<ExitCode> {
         Command::Tick(args) => {
             let input = tick::read_input(std::io::stdin().lock())?;
             let client = client(&args, TimeoutProfile::Short)?;
-            print(&until_stopped(tick::tick(&client, &args.environment, &input)).await?)
+            print(&until_stopped(tick::tick(&client, &args, &input)).await?)
         }
         Command::Check(args) => {
             let client = client(&args, TimeoutProfile::Short)?;

@@ -27,8 +27,8 @@ pub struct Cursor {
     pub sync_attempt: u64,
     /// The newest remote run that was dealt with; `None`: there was none.
     pub last: Option<String>,
-    /// How often its mirror was requested; 0: never, by this sensor.
-    pub attempt: u64,
+    /// The mirrors that were requested together, oldest run first, that of `last` at the end; empty: all have been dealt with.
+    pub chain: Vec<RequestedMirror>,
     /// Of the next runs, mirror the newest only.
     pub newest_only: bool,
     /// The fingerprint for which a reload was tried last, and the remote runs with which it was tried.
@@ -50,6 +50,14 @@ pub struct Cursor {
     pub sync_plan: Option<String>,
     /// Fields of other releases.
     pub unknown: Map<String, Value>,
+}
+
+/// A mirror that was requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestedMirror {
+    pub run_id: String,
+    /// How often it was requested.
+    pub attempt: u64,
 }
 
 /// Where plans stand.
@@ -81,11 +89,13 @@ impl Cursor {
         };
         record.remove("version");
         let mut take = |name: &str| record.remove(name).unwrap_or_default();
+        let last = some_text(take("last"));
+        let chain = chain(&take("chain"), last.as_deref(), number(&take("attempt")));
         let cursor = Self {
             synced: take("synced").as_bool().unwrap_or_default(),
             sync_attempt: number(&take("sync_attempt")),
-            last: some_text(take("last")),
-            attempt: number(&take("attempt")),
+            last,
+            chain,
             newest_only: take("newest_only").as_bool().unwrap_or_default(),
             reload_for: some_text(take("reload_for")),
             reload_with: texts(take("reload_with")),
@@ -114,7 +124,9 @@ impl Cursor {
             ("synced", json!(self.synced)),
             ("sync_attempt", json!(self.sync_attempt)),
             ("last", json!(self.last)),
-            ("attempt", json!(self.attempt)),
+            // That of `last`, for releases that know no chains.
+            ("attempt", json!(self.chain.last().map_or(0, |mirror| mirror.attempt))),
+            ("chain", self.chain.iter().map(RequestedMirror::write).collect()),
             ("newest_only", json!(self.newest_only)),
             ("reload_for", json!(self.reload_for)),
             ("reload_with", json!(self.reload_with)),
@@ -133,14 +145,16 @@ impl Cursor {
         Value::Object(record).to_string()
     }
 
-    /// A mirror of this run is requested for the first time.
-    pub fn mirror_requested(self, run_id: &str, seq: Option<u64>) -> Self {
-        Self { synced: true, last: Some(run_id.to_owned()), seq, attempt: 1, newest_only: false, ..self }
+    /// Mirrors of these runs are requested for the first time; `seq`: the number of the last of them.
+    pub fn mirrors_requested<'r>(self, run_ids: impl Iterator<Item = &'r str>, seq: Option<u64>) -> Self {
+        let chain: Vec<_> = run_ids.map(|run_id| RequestedMirror { run_id: run_id.to_owned(), attempt: 1 }).collect();
+        let last = chain.last().map(|mirror| mirror.run_id.clone());
+        Self { synced: true, last, seq, chain, newest_only: false, ..self }
     }
 
     /// Everything up to this run is dealt with, and it is not to be mirrored itself.
     pub fn passed(self, run_id: Option<&str>, seq: Option<u64>) -> Self {
-        Self { synced: true, last: run_id.map(str::to_owned), seq, attempt: 0, newest_only: false, ..self }
+        Self { synced: true, last: run_id.map(str::to_owned), seq, chain: Vec::new(), newest_only: false, ..self }
     }
 
     /// Whether a reload may be tried for `fingerprint`, which came with `with`: a run, or a plan.
@@ -165,6 +179,27 @@ impl Cursor {
         }
         self
     }
+}
+
+impl RequestedMirror {
+    fn parse(value: &Value) -> Option<Self> {
+        let run_id = value["run_id"].as_str()?.to_owned();
+        Some(Self { run_id, attempt: number(&value["attempt"]) })
+    }
+
+    fn write(&self) -> Value {
+        json!({"run_id": self.run_id, "attempt": self.attempt})
+    }
+}
+
+/// An older release has no chain, and keeps one that it was handed as it was: then it is out of date.
+fn chain(value: &Value, last: Option<&str>, attempt: u64) -> Vec<RequestedMirror> {
+    let Some(last) = last.filter(|_| attempt > 0) else {
+        return Vec::new();
+    };
+    let newest = RequestedMirror { run_id: last.to_owned(), attempt };
+    let chain: Vec<_> = value.as_array().into_iter().flatten().filter_map(RequestedMirror::parse).collect();
+    if chain.last() == Some(&newest) { chain } else { vec![newest] }
 }
 
 fn ticks_to_wait(interval_s: u64) -> u64 {
@@ -197,6 +232,15 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &Cursor) {
         assert_eq!(Cursor::parse(Some(text)), *expected, "{text}");
+    }
+
+    /// From run keys.
+    fn chain_of(keys: &str) -> Vec<RequestedMirror> {
+        let mirror = |key: &str| {
+            let (run_id, attempt) = key.split_once('#').unwrap_or((key, "1"));
+            RequestedMirror { run_id: run_id.to_owned(), attempt: attempt.parse().unwrap() }
+        };
+        keys.split_whitespace().map(mirror).collect()
     }
 
     fn synced_up_to(run_id: &str) -> Cursor {
@@ -237,7 +281,7 @@ mod tests {
         let cursor = Cursor::parse(Some(text));
         let expected = Cursor {
             sync_attempt: 2,
-            attempt: 3,
+            chain: chain_of("r1#3"),
             reload_for: Some("f1".to_owned()),
             reload_with: vec!["r0".to_owned(), "r1".to_owned()],
             reload_wait: 1,
@@ -267,11 +311,27 @@ mod tests {
     }
 
     #[test]
-    fn counts_how_often_a_mirror_was_requested() {
-        let cursor = Cursor::default().mirror_requested("r1", Some(4));
-        assert_eq!((cursor.last.as_deref(), cursor.seq, cursor.attempt, cursor.synced), (Some("r1"), Some(4), 1, true));
-        assert_eq!(Cursor { attempt: 2, ..cursor.clone() }.mirror_requested("r2", None).attempt, 1);
-        assert_eq!(cursor.passed(Some("r9"), None).attempt, 0);
+    fn remembers_what_was_requested_together_and_how_often() {
+        let cursor = Cursor::default().mirrors_requested(["r1", "r2"].into_iter(), Some(4));
+        assert_eq!((cursor.last.as_deref(), cursor.seq, cursor.synced), (Some("r2"), Some(4), true));
+        assert_eq!(cursor.chain, chain_of("r1 r2"));
+        let cursor = Cursor { chain: chain_of("r1#2 r2#3"), ..cursor };
+        assert_eq!(Cursor::parse(Some(&cursor.write())), cursor);
+        assert_eq!(cursor.passed(Some("r9"), None).chain, []);
+    }
+
+    #[test]
+    fn a_chain_that_an_older_release_has_left_behind_is_out_of_date() {
+        let chain = r#""chain":[{"run_id":"r1","attempt":1},{"run_id":"r2","attempt":1}]"#;
+        let check = |fields: &str, expected: &str| {
+            let cursor = Cursor::parse(Some(&format!(r#"{{"version":1,{fields}}}"#)));
+            assert_eq!(cursor.chain, chain_of(expected), "{fields}");
+        };
+        check(&format!(r#""last":"r2","attempt":1,{chain}"#), "r1 r2");
+        check(&format!(r#""last":"r3","attempt":1,{chain}"#), "r3");
+        check(&format!(r#""last":"r2","attempt":2,{chain}"#), "r2#2");
+        check(&format!(r#""last":"r2","attempt":0,{chain}"#), "");
+        check(r#""last":"r2","attempt":2,"chain":{"run_id":"r2"}"#, "r2#2");
     }
 
     #[test]

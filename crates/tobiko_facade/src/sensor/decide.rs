@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::cursor::{ATTEMPTS, Cursor};
+use serde_json::Value;
+
+use super::cursor::{ATTEMPTS, Cursor, RequestedMirror};
 use super::messages::{Answer, DagsterRun, Job, Level, LogLine, Reply, RunRequest, TickInput};
 use super::new_runs::{NewRun, NewRuns};
 use super::plans::PlanNews;
@@ -11,6 +13,12 @@ const SYNC_KEY: &str = "__initial_sync__";
 const PLAN_SYNC_KEY: &str = "__plan_sync__";
 const RUN_ID_TAG: &str = "tobiko/run_id";
 const PLAN_ID_TAG: &str = "tobiko/plan_id";
+/// The run keys of the mirrors that have to end before this one begins. Dagster's pages hide tags with this prefix.
+const AFTER_TAG: &str = ".dagster/tobiko_after";
+/// Beside it: this one begins however those end.
+const AFTER_ANY_END_TAG: &str = ".dagster/tobiko_after_any_end";
+/// How many mirrors are requested at once. All but the first wait, and each holds a slot of Dagster's run queue.
+const MOST_IN_CHAIN: usize = 5;
 /// Stands for a run where a reload is due without one.
 const NO_RUN: &str = "";
 const RELOADED: &str = "the code location was reloaded: its jobs are requested when this sensor is the reloaded one";
@@ -25,6 +33,8 @@ pub struct News {
     pub runs: NewRuns,
     /// `None`: not requested in this tick.
     pub plans: Option<PlanNews>,
+    /// The next run to mirror needs nothing of what was changed since the code location was loaded.
+    pub next_is_unchanged: bool,
 }
 
 /// A tick half done: what the runs in Dagster come to is settled, and the cloud is needed for the rest.
@@ -78,7 +88,7 @@ pub fn review<'a>(environment: &'a str, input: &'a TickInput) -> Review<'a> {
         tick.cursor.reload_with.retain(|with| with != NO_RUN);
     }
     tick.note_whether_reloads_work();
-    match tick.after_sync().or_else(|| tick.after_mirror()) {
+    match tick.after_sync().or_else(|| tick.after_mirrors()) {
         Some(reply) => Review::Settled(Answer::Reply(reply)),
         None => Review::NeedsNews(tick),
     }
@@ -118,26 +128,39 @@ impl Tick<'_> {
         None
     }
 
-    /// Waits for the last mirror, and requests it again if it died.
-    fn after_mirror(&mut self) -> Option<Reply> {
-        let last = self.cursor.last.clone().filter(|_| self.cursor.attempt > 0)?;
-        match Progress::of(self.input.mirror.as_ref()) {
-            Progress::Running => {
-                Some(self.skip(format!("the mirror of remote run {last} has not ended yet"), self.cursor.clone()))
-            }
-            Progress::Ended => None,
-            Progress::Died if self.cursor.attempt < ATTEMPTS => {
-                self.warn(format!("the mirror of remote run {last} stopped before completion: relaunching"));
-                self.cursor.attempt += 1;
-                Some(self.reply(vec![mirror_request(&last, self.cursor.attempt)], self.cursor.clone()))
-            }
-            Progress::Died => {
-                self.warn(format!(
-                    "the mirror of remote run {last} stopped before completion {ATTEMPTS} times: it is not relaunched"
-                ));
-                None
+    /// Waits for all mirrors of the chain, and requests those again that died: in their order, and each after the one before.
+    fn after_mirrors(&mut self) -> Option<Reply> {
+        let state = |mirror: &RequestedMirror| self.input.mirrors.get(&mirror.run_id).and_then(Option::as_ref);
+        let progress: Vec<Progress> = self.cursor.chain.iter().map(|mirror| Progress::of(state(mirror))).collect();
+        let running = progress.iter().filter(|progress| **progress == Progress::Running).count();
+        if let Some(first) = progress.iter().position(|progress| *progress == Progress::Running) {
+            let run_id = &self.cursor.chain[first].run_id;
+            let more = if running == 1 { String::new() } else { format!(", behind it: {} more", running - 1) };
+            let reason = format!("the mirror of remote run {run_id} has not ended yet{more}");
+            return Some(self.skip(reason, self.cursor.clone()));
+        }
+        let died = |(mirror, progress): (_, Progress)| (progress == Progress::Died).then_some(mirror);
+        let mut again = Vec::new();
+        for mirror in self.cursor.chain.iter_mut().zip(progress.iter().copied()).filter_map(died) {
+            if mirror.attempt < ATTEMPTS {
+                mirror.attempt += 1;
+                again.push(mirror.clone());
             }
         }
+        if !again.is_empty() {
+            for mirror in &again {
+                self.warn(format!("the mirror of remote run {} stopped before completion: relaunching", mirror.run_id));
+            }
+            return Some(self.reply(mirror_requests(&again), self.cursor.clone()));
+        }
+        let chain = std::mem::take(&mut self.cursor.chain);
+        for (mirror, _) in chain.iter().zip(progress).filter(|(_, progress)| *progress == Progress::Died) {
+            self.warn(format!(
+                "the mirror of remote run {} stopped before completion {ATTEMPTS} times: it is not relaunched",
+                mirror.run_id
+            ));
+        }
+        None
     }
 
     /// A reload that worked, and was waited for, has changed what ticks; else it never will.
@@ -178,13 +201,17 @@ impl Tick<'_> {
         let runs = self.to_mirror(&news.runs.runs);
         let next = runs.first().map(|run| run.run_id.as_str());
         let plan = news.plans.as_ref().and_then(|plans| plans.due.as_deref()).filter(|_| next.is_none());
-        let go = |cursor: Cursor| self.go(cursor, news, runs, plan);
+        let go = |cursor: Cursor| self.go(cursor, news, runs, plan, MOST_IN_CHAIN);
+        // Whether that one may be mirrored by the job as it was loaded before; it is not known of others, nor of a sync.
+        let brings_no_sync = self.cursor.synced && news.runs.since_known;
+        let needs_no_reload = next.is_some() && news.next_is_unchanged && brings_no_sync;
         // A code location that was loaded before the environment existed shows nothing: its reload waits for no run.
         let fingerprint =
             news.fingerprint.as_deref().filter(|_| next.or(plan).is_some() || !self.input.manifest.exists);
         let with = next.or(plan).filter(|_| self.input.manifest.exists).unwrap_or(NO_RUN);
         match self.reload(fingerprint, with) {
             Reload::NotDue(cursor) => Answer::Reply(go(cursor)),
+            Reload::InProgress(cursor) if needs_no_reload => Answer::Reply(self.go(cursor, news, runs, None, 1)),
             Reload::InProgress(cursor) => Answer::Reply(self.skip(RELOADED, cursor)),
             Reload::Due { fingerprint, is_loaded } => {
                 let after = |worked| {
@@ -203,6 +230,8 @@ impl Tick<'_> {
                         self.location()
                     )));
                     reply
+                } else if needs_no_reload {
+                    self.go(after(true), news, runs, None, 1)
                 } else {
                     // A run requested now could be one of the job as it was loaded before.
                     self.skip(RELOADED, after(true))
@@ -213,7 +242,7 @@ impl Tick<'_> {
     }
 
     /// Of the new runs, those that are mirrored.
-    fn to_mirror<'n>(&self, runs: &'n [NewRun]) -> &'n [NewRun] {
+    pub fn to_mirror<'n>(&self, runs: &'n [NewRun]) -> &'n [NewRun] {
         if self.cursor.newest_only {
             return &runs[runs.len().saturating_sub(1)..];
         }
@@ -237,18 +266,18 @@ impl Tick<'_> {
         }
         // While nothing is declared, it is tried again as often as it takes.
         let again = with == NO_RUN && self.input.can_reload && !cursor.reload_without_effect;
-        if cursor.may_reload(fingerprint, with) || (again && cursor.reload_wait == 0) {
-            return Reload::Due { fingerprint, is_loaded };
-        }
         if !is_loaded && cursor.reload_for.as_deref() == Some(fingerprint) && cursor.reload_wait > 0 {
             cursor.reload_wait -= 1;
             return Reload::InProgress(cursor);
         }
+        if cursor.may_reload(fingerprint, with) || (again && cursor.reload_wait == 0) {
+            return Reload::Due { fingerprint, is_loaded };
+        }
         Reload::NotDue(cursor)
     }
 
-    /// Requests what is due, with the code location as it is.
-    fn go(&self, mut cursor: Cursor, news: &News, runs: &[NewRun], plan: Option<&str>) -> Reply {
+    /// Requests what is due, with the code location as it is: `most` mirrors at most.
+    fn go(&self, mut cursor: Cursor, news: &News, runs: &[NewRun], plan: Option<&str>, most: usize) -> Reply {
         let found = &news.runs;
         let mut log = self.log.clone();
         if found.missed > 0 {
@@ -275,17 +304,17 @@ impl Tick<'_> {
         if let Some(plans) = &news.plans {
             cursor.plans = plans.marks.clone();
         }
-        let waiting = runs.iter().skip(1);
-        if let Some(next) = runs.first() {
-            cursor = cursor.mirror_requested(&next.run_id, next.seq);
-            requests.push(mirror_request(&next.run_id, 1));
+        let (chain, waiting) = runs.split_at(length_of_chain(runs, most));
+        if let Some(newest) = chain.last() {
+            cursor = cursor.mirrors_requested(chain.iter().map(|run| run.run_id.as_str()), newest.seq);
+            requests.extend(mirror_requests(&cursor.chain));
         } else if lost.is_some() {
             cursor = cursor.passed(None, None);
         } else if !was_synced {
             let newest = found.runs.iter().max_by_key(|run| run.seq);
             cursor = cursor.passed(newest.map(|run| run.run_id.as_str()), newest.and_then(|run| run.seq));
         }
-        let waiting: Vec<&str> = waiting.map(|run| run.run_id.as_str()).collect();
+        let waiting: Vec<&str> = waiting.iter().map(|run| run.run_id.as_str()).collect();
         if !found.window.is_empty() || cursor.seq.is_some() {
             cursor.seen = found.window.iter().filter(|id| !waiting.contains(&id.as_str())).cloned().collect();
         }
@@ -329,16 +358,37 @@ fn sync_request(plan: Option<&str>) -> RunRequest {
     RunRequest { job: Job::Sync, run_key, tags: tags.into_iter().collect(), plan_id: plan.map(str::to_owned) }
 }
 
-fn mirror_request(run_id: &str, attempt: u64) -> RunRequest {
-    let run_key = if attempt <= 1 { run_id.to_owned() } else { format!("{run_id}#{attempt}") };
-    let tags = BTreeMap::from([(RUN_ID_TAG.to_owned(), run_id.to_owned())]);
-    RunRequest { job: Job::Mirror, run_key, tags, plan_id: None }
+/// How many of the new runs are mirrored at once: one that goes on is the last, since its mirror ends when it does.
+fn length_of_chain(runs: &[NewRun], most: usize) -> usize {
+    let ended = runs.iter().take_while(|run| run.ended).count();
+    runs.len().min(ended + 1).min(most)
+}
+
+/// Each mirror waits for those before it, and dies if one of them does, so that all are relaunched in order: unless those are
+/// not relaunched any more. A run that cannot be mirrored takes no others along.
+fn mirror_requests(mirrors: &[RequestedMirror]) -> Vec<RunRequest> {
+    mirrors.iter().enumerate().map(|(at, mirror)| mirror_request(mirror, &mirrors[..at])).collect()
+}
+
+fn mirror_request(mirror: &RequestedMirror, before: &[RequestedMirror]) -> RunRequest {
+    let mut tags = BTreeMap::from([(RUN_ID_TAG.to_owned(), mirror.run_id.clone())]);
+    if !before.is_empty() {
+        // All of them: one that a person deletes cannot say any more what it waited for.
+        tags.insert(AFTER_TAG.to_owned(), before.iter().map(run_key).collect::<Value>().to_string());
+    }
+    if !before.is_empty() && before.iter().all(|mirror| mirror.attempt >= ATTEMPTS) {
+        tags.insert(AFTER_ANY_END_TAG.to_owned(), "true".to_owned());
+    }
+    RunRequest { job: Job::Mirror, run_key: run_key(mirror), tags, plan_id: None }
+}
+
+fn run_key(RequestedMirror { run_id, attempt }: &RequestedMirror) -> String {
+    if *attempt <= 1 { run_id.clone() } else { format!("{run_id}#{attempt}") }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
+    use super::super::messages::LoadedManifest;
     use super::*;
 
     /// The code location that ticks has loaded the fingerprint `f`, and Dagster's page shows it.
@@ -346,7 +396,7 @@ mod tests {
         let cursor = Cursor { shown: cursor.shown.clone().or(Some("f".to_owned())), ..cursor.clone() };
         TickInput {
             cursor: Some(cursor.write()),
-            manifest: super::super::messages::LoadedManifest { exists: true, fingerprint: Some("f".to_owned()) },
+            manifest: LoadedManifest { exists: true, fingerprint: Some("f".to_owned()), asset_prefix: None },
             ..TickInput::default()
         }
     }
@@ -370,6 +420,7 @@ mod tests {
             fingerprint: Some("f".to_owned()),
             runs: NewRuns { runs: runs.collect(), since_known: true, ..NewRuns::default() },
             plans: None,
+            next_is_unchanged: false,
         }
     }
 
@@ -412,22 +463,97 @@ mod tests {
         assert_eq!(check(&first, &news(""), &["__initial_sync__"]).last, None);
     }
 
+    /// How the mirrors of the cursor's chain stand, as in `r1=SUCCESS r2=STARTED`; the others were deleted.
+    fn with_mirrors(cursor: &Cursor, states: &str) -> TickInput {
+        let state = |text: &str| {
+            let (run_id, status) = text.split_once('=').unwrap();
+            (run_id.to_owned(), run(status))
+        };
+        TickInput { mirrors: states.split_whitespace().map(state).collect(), ..input(cursor) }
+    }
+
     #[test]
-    fn the_oldest_new_run_is_requested_and_the_next_one_waits() {
-        let cursor = check(&input(&synced()), &news("r1+ r2"), &["r1"]);
+    fn a_run_that_goes_on_is_requested_and_the_next_one_waits() {
+        let cursor = check(&input(&synced()), &news("r1 r2"), &["r1"]);
         for (status, expected) in [("STARTED", vec![]), ("SUCCESS", vec!["r2"]), ("CANCELED", vec!["r2"])] {
-            check(&TickInput { mirror: run(status), ..input(&cursor) }, &news("r2"), &expected);
+            check(&with_mirrors(&cursor, &format!("r1={status}")), &news("r2"), &expected);
         }
+    }
+
+    #[test]
+    fn ended_runs_are_requested_at_once_five_at_most_and_one_that_goes_on_as_the_last() {
+        check(&input(&synced()), &news("r1+ r2+ r3 r4+"), &["r1", "r2", "r3"]);
+        let cursor = check(&input(&synced()), &news("r1+ r2+ r3+ r4+ r5+ r6+"), &["r1", "r2", "r3", "r4", "r5"]);
+        assert_eq!(cursor.last.as_deref(), Some("r5"));
+        let first = "r1=SUCCESS r2=STARTED r3=STARTED r4=NOT_STARTED r5=QUEUED";
+        let waits = reply(answer(&with_mirrors(&cursor, first), &news("r6+")));
+        let reason = waits.skip_reason.unwrap_or_default();
+        assert_eq!(reason, "the mirror of remote run r2 has not ended yet, behind it: 3 more");
+        let last = "r1=SUCCESS r2=SUCCESS r3=SUCCESS r4=COMPLETE r5=STARTED";
+        check(&with_mirrors(&cursor, last), &news("r6+"), &[]);
+        let cursor = check(&with_mirrors(&cursor, &last.replace("STARTED", "CANCELED")), &news("r6+"), &["r6"]);
+        assert_eq!(cursor.chain.len(), 1);
+    }
+
+    #[test]
+    fn each_mirror_of_a_chain_names_those_before_it() {
+        let requested = reply(answer(&input(&synced()), &news("r1+ r2+ r3+"))).requests;
+        let after = requested.iter().map(|request| request.tags.get(".dagster/tobiko_after").map(String::as_str));
+        assert_eq!(after.collect::<Vec<_>>(), [None, Some(r#"["r1"]"#), Some(r#"["r1","r2"]"#)]);
+        assert!(requested.iter().all(|request| request.tags.len() <= 2), "{requested:?}");
+    }
+
+    #[test]
+    fn of_a_chain_those_that_died_are_relaunched_in_order_as_a_chain() {
+        let cursor = check(&input(&synced()), &news("r1+ r2+ r3+ r4+"), &["r1", "r2", "r3", "r4"]);
+        let first = with_mirrors(&cursor, "r1=SUCCESS r2=FAILURE r3=CANCELED r4=FAILURE");
+        let again = reply(answer(&first, &news("r5+")));
+        assert_eq!(keys(&again), ["r2#2", "r4#2"]);
+        assert_eq!(again.requests[1].tags[".dagster/tobiko_after"], r#"["r2#2"]"#);
+        assert_eq!(again.log.len(), 2);
+        // r4 was deleted.
+        let cursor = Cursor::parse(Some(&again.cursor));
+        let second = with_mirrors(&cursor, "r1=SUCCESS r2=FAILURE r3=CANCELED");
+        let cursor = check(&second, &news("r5+"), &["r2#3"]);
+        let third = with_mirrors(&cursor, "r1=SUCCESS r2=FAILURE r3=CANCELED");
+        let given_up = reply(answer(&third, &news("r5+")));
+        assert_eq!((keys(&given_up), given_up.log.len()), (vec!["r5"], 1));
+    }
+
+    #[test]
+    fn at_the_last_attempt_a_mirror_that_dies_takes_no_others_along() {
+        let mut cursor = check(&input(&synced()), &news("r1+ r2+"), &["r1", "r2"]);
+        for any_end in [None, Some("true".to_owned())] {
+            let again = reply(answer(&with_mirrors(&cursor, "r1=FAILURE r2=FAILURE"), &news("")));
+            assert_eq!(again.requests[1].tags.get(".dagster/tobiko_after_any_end"), any_end.as_ref());
+            assert!(!again.requests[0].tags.contains_key(".dagster/tobiko_after_any_end"));
+            cursor = Cursor::parse(Some(&again.cursor));
+        }
+        let given_up = reply(answer(&with_mirrors(&cursor, "r1=FAILURE r2=SUCCESS"), &news("")));
+        assert_eq!((keys(&given_up), given_up.log.len()), (vec![], 1));
+        let idle = reply(answer(&input(&Cursor::parse(Some(&given_up.cursor))), &news("")));
+        assert_eq!(idle.log, [], "it is said once");
+    }
+
+    #[test]
+    fn a_cursor_of_a_release_without_chains_waits_for_its_mirror() {
+        let text = r#"{"version":1,"synced":true,"last":"r1","attempt":2,"shown":"f"}"#;
+        let input = |status| TickInput {
+            cursor: Some(text.to_owned()),
+            ..with_mirrors(&Cursor::default(), &format!("r1={status}"))
+        };
+        check(&input("STARTED"), &news("r2"), &[]);
+        check(&input("FAILURE"), &news("r2"), &["r1#3"]);
+        check(&input("SUCCESS"), &news("r2"), &["r2"]);
     }
 
     #[test]
     fn a_mirror_that_died_is_relaunched_twice() {
         let mut cursor = check(&input(&synced()), &news("r1"), &["r1"]);
         for expected in ["r1#2", "r1#3", "r2"] {
-            cursor = check(&TickInput { mirror: run("FAILURE"), ..input(&cursor) }, &news("r2"), &[expected]);
+            cursor = check(&with_mirrors(&cursor, "r1=FAILURE"), &news("r2"), &[expected]);
         }
-        let complete = TickInput { mirror: run("COMPLETE"), ..input(&cursor) };
-        check(&complete, &news(""), &[]);
+        check(&with_mirrors(&cursor, "r2=COMPLETE"), &news(""), &[]);
     }
 
     #[test]
@@ -470,7 +596,7 @@ mod tests {
     #[test]
     fn a_plan_waits_for_the_runs_before_it() {
         let cursor = check(&input(&synced()), &with_plan("r1 r2", None), &["r1"]);
-        let ended = TickInput { mirror: run("SUCCESS"), ..input(&cursor) };
+        let ended = with_mirrors(&cursor, "r1=SUCCESS");
         let Review::NeedsNews(tick) = review("prod", &ended) else { panic!("the mirror has ended") };
         assert!(!tick.needs_plans(&news("r2").runs));
         assert!(tick.needs_plans(&news("").runs));
@@ -494,6 +620,18 @@ mod tests {
         };
         let cursor = check(&input(&synced()), &window("late r1", "late r0 r1"), &["late"]);
         assert_eq!(cursor.seen, ["late", "r0"]);
+        let cursor = check(&input(&synced()), &window("late+ r1 r2", "late r0 r1 r2"), &["late", "r1"]);
+        assert_eq!(cursor.seen, ["late", "r0", "r1"]);
+    }
+
+    #[test]
+    fn the_number_of_the_last_run_of_a_chain_is_remembered() {
+        let mut numbered = news("r1+ r2+ r3+ r4+ r5+ r6+");
+        for (run, seq) in numbered.runs.runs.iter_mut().zip(11..) {
+            run.seq = Some(seq);
+        }
+        let cursor = check(&input(&synced()), &numbered, &["r1", "r2", "r3", "r4", "r5"]);
+        assert_eq!(cursor.seq, Some(15));
     }
 
     #[test]
@@ -508,6 +646,32 @@ mod tests {
             cursor = check(&TickInput { can_reload: true, ..input(&cursor) }, &other, &[]);
         }
         check(&TickInput { can_reload: true, ..input(&cursor) }, &other, &["r1"]);
+    }
+
+    #[test]
+    fn a_run_that_needs_no_reload_is_requested_with_it_and_the_others_wait() {
+        let with_reload = |cursor: &Cursor| TickInput { can_reload: true, ..input(cursor) };
+        let other =
+            |runs: &str, next_is_unchanged| News { fingerprint: Some("g".to_owned()), next_is_unchanged, ..news(runs) };
+        let Answer::Reload { done, not_done } = answer(&with_reload(&synced()), &other("r1+ r2+", true)) else {
+            panic!("a reload is due")
+        };
+        assert_eq!((keys(&done), keys(&not_done)), (vec!["r1"], vec!["r1", "r2"]));
+        // While the reload has not reached what ticks, the same goes for the next one; others wait for it.
+        let cursor = Cursor::parse(Some(&done.cursor));
+        let cursor = check(&with_reload(&cursor), &other("r2+ r3+", true), &["r2"]);
+        check(&with_reload(&cursor), &other("r3+ r4+", false), &[]);
+        let mut loaded = with_reload(&cursor);
+        loaded.manifest.fingerprint = Some("g".to_owned());
+        check(&loaded, &other("r3+ r4+", false), &["r3", "r4"]);
+    }
+
+    #[test]
+    fn a_plan_waits_for_the_reload_all_the_same() {
+        let other = News { fingerprint: Some("g".to_owned()), next_is_unchanged: true, ..with_plan("", Some("p")) };
+        let input = TickInput { can_reload: true, ..input(&synced()) };
+        let Answer::Reload { done, .. } = answer(&input, &other) else { panic!("a reload is due") };
+        assert_eq!(keys(&done), [] as [&str; 0]);
     }
 
     #[test]
@@ -544,7 +708,7 @@ mod tests {
         let nothing = |cursor: &Cursor| TickInput {
             cursor: Some(cursor.write()),
             can_reload: true,
-            manifest: super::super::messages::LoadedManifest::default(),
+            manifest: LoadedManifest::default(),
             ..input(cursor)
         };
         let mut cursor = synced().reloaded("f", "r1", true, 30).reloaded("f", "r2", true, 30);

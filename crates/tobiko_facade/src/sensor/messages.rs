@@ -20,8 +20,8 @@ pub struct TickInput {
     pub interval_seconds: u64,
     /// The newest run of the sync job.
     pub sync: Option<DagsterRun>,
-    /// The newest mirror of the cursor's last remote run.
-    pub mirror: Option<DagsterRun>,
+    /// The mirrors of the cursor's chain, by remote run; one that is not there was deleted.
+    pub mirrors: BTreeMap<String, Option<DagsterRun>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,6 +30,8 @@ pub struct LoadedManifest {
     /// Whether the environment existed when the code location was loaded.
     pub exists: bool,
     pub fingerprint: Option<String>,
+    /// First part of every asset key.
+    pub asset_prefix: Option<String>,
 }
 
 /// A run in Dagster.

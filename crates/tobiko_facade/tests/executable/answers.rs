@@ -138,7 +138,8 @@ async fn a_tick_finds_what_happened_in_an_environment_as_it_was_typed_for_sqlmes
     let plan_started = with(json!({"type": "plan_started", "plan_id": "p2"}));
     let plan_ended = with(json!({"type": "plan_ended", "plan_id": "p2", "status": "success", "error_message": null}));
     cloud.feed(&[plan_started, started, ended, plan_ended]).await;
-    let again = json!({"manifest": loaded, "cursor": news["reply"]["cursor"], "sync": synced, "mirror": synced});
+    let again =
+        json!({"manifest": loaded, "cursor": news["reply"]["cursor"], "sync": synced, "mirrors": {"r1": synced}});
     let news = tick(&cloud.base_url, "Feature/One-1", again).await;
     let requests = news["reply"]["requests"].as_array().unwrap();
     assert!(requests.iter().any(|request| request["job"] == "sync"), "{news}");

@@ -29,6 +29,8 @@ HISTORY_TAG = "tobiko/history"
 MIRROR_TAG = "tobiko/mirror"
 MIRROR_COMPLETE = "complete"
 RUN_KEY_TAG = "dagster/run_key"
+# How Dagster labels the runs of a code location, on 1.9.1 and newest: `{repository}@{location}`.
+REPOSITORY_LABEL_TAG = ".dagster/repository"
 
 SYNC_OP = "populate_asset_info"
 

@@ -17,11 +17,9 @@ from typing import Any
 import dagster as dg
 
 from .. import _internals
-from .._environment import HISTORY_TAG, RUN_ID_TAG, RUN_KEY_TAG, Environment
+from .._environment import HISTORY_TAG, REPOSITORY_LABEL_TAG, RUN_ID_TAG, RUN_KEY_TAG, Environment
 from .._events.messages import PastRun, PastTask
 
-# How Dagster labels the runs of a code location.
-_REPOSITORY_LABEL_TAG = ".dagster/repository"
 _QUERY_SIZE = 100
 
 
@@ -53,8 +51,8 @@ class PastRuns:
         return [run for run in runs if run.run_id not in known]
 
     def _known(self, tag: str, run_ids: list[str]) -> Iterator[str]:
-        label = self._syncs.tags.get(_REPOSITORY_LABEL_TAG)
-        tags: dict[str, Any] = {tag: run_ids, **({_REPOSITORY_LABEL_TAG: label} if label else {})}
+        label = self._syncs.tags.get(REPOSITORY_LABEL_TAG)
+        tags: dict[str, Any] = {tag: run_ids, **({REPOSITORY_LABEL_TAG: label} if label else {})}
         for run in self._instance.get_runs(dg.RunsFilter(job_name=self._mirror.name, tags=tags)):
             if HISTORY_TAG in run.tags and not run.is_finished:
                 # The worker that wrote it went down before it was whole.
@@ -65,7 +63,7 @@ class PastRuns:
     def _write(self, past: PastRun) -> None:
         plan = self._prepared()
         job_snapshot_id, plan_snapshot_id = self._snapshots
-        label = self._syncs.tags.get(_REPOSITORY_LABEL_TAG)
+        label = self._syncs.tags.get(REPOSITORY_LABEL_TAG)
         run = dg.DagsterRun(
             job_name=self._mirror.name,
             run_id=str(uuid.uuid4()),
@@ -76,7 +74,7 @@ class PastRuns:
                 **self._mirror.run_tags,
                 RUN_ID_TAG: past.run_id,
                 HISTORY_TAG: past.run_id,
-                **({_REPOSITORY_LABEL_TAG: label} if label else {}),
+                **({REPOSITORY_LABEL_TAG: label} if label else {}),
             },
             job_snapshot_id=job_snapshot_id,
             execution_plan_snapshot_id=plan_snapshot_id,

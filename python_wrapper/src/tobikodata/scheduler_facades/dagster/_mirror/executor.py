@@ -16,6 +16,7 @@ from .._storage.event_batches import Flush, batched_events
 from .heartbeat import Heartbeat
 from .mirror import Mirror
 from .runs import which_run
+from .turn import wait_for_turn
 
 
 def mirror_executor(environment: Environment) -> dg.ExecutorDefinition:
@@ -67,9 +68,14 @@ class MirrorExecutor(dg.Executor):
 def _follow(
     environment: Environment, job_context: _internals.PlanExecutionContext, mirror: Mirror, flush: Flush
 ) -> Iterator[dg.DagsterEvent]:
-    """Launches the executable and applies what it reports, until it ends."""
+    """Launches the executable when its turn has come, and applies what it reports, until it ends."""
     heartbeat = Heartbeat(job_context.instance, job_context.run_id)
     heartbeat.beat_if_due()
+    for _ in wait_for_turn(job_context.instance, job_context.dagster_run, job_context.log):
+        heartbeat.beat_if_due()
+        flush()
+        if mirror.is_cancelled():
+            yield from mirror.cancel()
     arguments = [
         "mirror",
         *executable.where(environment.name, environment.asset_prefix),

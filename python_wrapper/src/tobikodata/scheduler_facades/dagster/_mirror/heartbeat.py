@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from typing import Any
 
 import dagster as dg
 
@@ -50,11 +49,11 @@ def ended_or_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bo
         return True
     if context.instance.run_launcher.supports_check_run_worker_health:
         return run.status == dg.DagsterRunStatus.STARTED and _launcher_lost_it(context, run)
-    if not _is_silent(context.instance, run.run_id):
+    if not _is_silent_by_now(context.instance, run.run_id):
         return False
     time.sleep(WAKE_S)
     again = context.instance.get_run_by_id(run.run_id)
-    if again is None or again.is_finished or not _is_silent(context.instance, run.run_id):
+    if again is None or again.is_finished or not _is_silent_by_now(context.instance, run.run_id):
         return False
     hand_back_all(context.instance, again)  # before its failure shows
     message = f"Nobody executes this run any more: no heartbeat from its worker for {SILENCE_LIMIT_S:.0f} s."
@@ -65,14 +64,17 @@ def ended_or_dead(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bo
     return True
 
 
-def _is_silent(instance: dg.DagsterInstance, run_id: str) -> bool:
-    record: Any = instance.get_run_record_by_id(run_id)
-    if record is None:
-        return False
+def is_silent(record: dg.RunRecord) -> bool:
+    """Whether a run that goes on lacks a heartbeat for too long: its machine is gone, or has been asleep."""
     run = record.dagster_run
     # Other executors send no heartbeat: there, a run that has started may be silent.
     is_expected = run.status == dg.DagsterRunStatus.STARTING or ALIVE_TAG in run.tags or OLD_ALIVE_TAG in run.tags
     return is_expected and time.time() - record.update_timestamp.timestamp() > SILENCE_LIMIT_S
+
+
+def _is_silent_by_now(instance: dg.DagsterInstance, run_id: str) -> bool:
+    record = instance.get_run_record_by_id(run_id)
+    return record is not None and is_silent(record)
 
 
 def _launcher_lost_it(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> bool:

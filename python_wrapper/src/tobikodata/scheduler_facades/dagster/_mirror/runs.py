@@ -16,6 +16,12 @@ def run_key(run_id: str, attempt: int) -> str:
     return run_id if attempt <= 1 else f"{run_id}#{attempt}"
 
 
+def run_id_of(key: str | None) -> str | None:
+    """The remote run id in a run key."""
+    head, mark, attempt = (key or "").rpartition("#")
+    return head if mark and attempt.isdigit() else key
+
+
 def which_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """The executable's arguments: the remote run of this Dagster run.
 
@@ -45,14 +51,9 @@ def note_remote_run(instance: dg.DagsterInstance, run: dg.DagsterRun, run_id: st
 
 
 def _named_in(run: dg.DagsterRun) -> str | None:
-    return _configured(run.run_config) or run.tags.get(RUN_ID_TAG) or _without_suffix(run.tags.get(RUN_KEY_TAG))
+    return _configured(run.run_config) or run.tags.get(RUN_ID_TAG) or run_id_of(run.tags.get(RUN_KEY_TAG))
 
 
 def _configured(run_config: Mapping[str, Any]) -> str | None:
     run_id = run_config.get("run_id") if isinstance(run_config, Mapping) else None
     return run_id.strip() if isinstance(run_id, str) and run_id.strip() else None
-
-
-def _without_suffix(key: str | None) -> str | None:
-    head, mark, attempt = (key or "").rpartition("#")
-    return head if mark and attempt.isdigit() else key

@@ -19,6 +19,7 @@ from .._events.messages import RemoteRun, TaskResult, TaskStarted
 from .._launch import executable
 from .announcements import Announcements
 from .runs import note_remote_run, which_run
+from .turn import wait_for_turn
 
 _ATTRIBUTE = "_tobiko_verdict"
 
@@ -102,6 +103,9 @@ def _report(
 
 def _fetch(context: dg.OpExecutionContext, environment: Environment, node: str) -> Verdict:
     """Follows the remote run for this one node. All ops of the Dagster run agree on which run that is."""
+    # Under this executor, a run that failed need not have stopped before completion.
+    for _ in wait_for_turn(context.instance, context.run, context.log, after_any_end=True):
+        pass
     arguments = [
         "mirror",
         *executable.where(environment.name, environment.asset_prefix),

@@ -7,12 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from .._environment import MIRROR_COMPLETE, MIRROR_TAG, RUN_ID_TAG, RUN_KEY_TAG, Environment
+from .._environment import (
+    MIRROR_COMPLETE,
+    MIRROR_TAG,
+    REPOSITORY_LABEL_TAG,
+    RUN_ID_TAG,
+    RUN_KEY_TAG,
+    Environment,
+)
 from .._mirror.heartbeat import ended_or_dead
 from .._mirror.runs import run_key
 
-# How Dagster labels the runs of a code location, on 1.9.1 and newest: `{repository}@{location}`.
-REPOSITORY_LABEL_TAG = ".dagster/repository"
 SINGLETON_REPOSITORY_NAME = "__repository__"
 # Runs of other code locations that are read to find one of this one's where none is labelled.
 _LIMIT = 25
@@ -28,7 +33,7 @@ def last_sync(context: dg.SensorEvaluationContext, environment: Environment) -> 
     return _state(newest, is_running=not newest.is_finished, is_complete=is_complete)
 
 
-def last_mirror(
+def newest_mirror(
     context: dg.SensorEvaluationContext, environment: Environment, run_id: str, attempt: int
 ) -> dict[str, Any] | None:
     """The newest run that this attempt became; None if it was deleted."""

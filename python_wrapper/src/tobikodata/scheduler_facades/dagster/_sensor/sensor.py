@@ -1,4 +1,4 @@
-"""The sensor: requests the first sync, then a mirror of each new remote run, one at a time.
+"""The sensor: requests the first sync, then a mirror of each new remote run, oldest first.
 
 What a tick comes to is decided by `tobiko-facade tick`; here it is launched and its answer handed to Dagster.
 """
@@ -14,7 +14,7 @@ from .._environment import SYNC_OP, Environment
 from .._errors import TobikoFacadeError
 from .._launch import executable
 from .._mirror.announcements import hand_back_for_interrupted
-from .dagster_runs import last_mirror, last_sync, with_free_key
+from .dagster_runs import last_sync, newest_mirror, with_free_key
 from .reload import reload
 
 
@@ -55,13 +55,17 @@ def _state(context: dg.SensorEvaluationContext, environment: Environment) -> dic
     origin = context.code_location_origin
     return {
         "cursor": context.cursor,
-        "manifest": {"exists": environment.manifest.exists, "fingerprint": environment.manifest.fingerprint},
+        "manifest": {
+            "exists": environment.manifest.exists,
+            "fingerprint": environment.manifest.fingerprint,
+            "asset_prefix": environment.asset_prefix,
+        },
         "location": origin.location_name if origin else None,
         "can_reload": bool(environment.graphql.host),
         "sync": last_sync(context, environment) if record.get("sync_attempt") else None,
-        "mirror": last_mirror(context, environment, str(record["last"]), int(record["attempt"]))
-        if record.get("last") and record.get("attempt")
-        else None,
+        "mirrors": {
+            run_id: newest_mirror(context, environment, run_id, attempt) for run_id, attempt in _chain(record).items()
+        },
     }
 
 
@@ -72,6 +76,15 @@ def _record(cursor: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _chain(record: dict[str, Any]) -> dict[str, int]:
+    """The attempts of the mirrors that were requested together, by remote run."""
+    last, attempt = record.get("last"), record.get("attempt")
+    if not (last and attempt):
+        return {}
+    chain = {str(mirror["run_id"]): int(mirror["attempt"]) for mirror in record.get("chain") or ()}
+    return {**chain, str(last): int(attempt)}  # a cursor of an older release has no chain, or one that is out of date
 
 
 def _result(context: dg.SensorEvaluationContext, environment: Environment, reply: dict[str, Any]) -> dg.SensorResult:
