@@ -80,6 +80,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end when the first new run is mirrored")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Started in the background of a script, it would inherit that SIGINT is ignored, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     children = Children()
     try:
         demo(options.sqlmesh_python.absolute(), options.once, children)
