@@ -13,4 +13,4 @@ sqlmesh = SQLMeshEnterpriseDagster(
     dagster_graphql_port=EnvVar("DAGSTER_GRAPHQL_PORT").get_value(),
 )
 
-tobiko_cloud_definitions = sqlmesh.create_definitions(environment="prod")
+tobiko_cloud_definitions = sqlmesh.create_definitions(environment="prod", group_by="schema")
