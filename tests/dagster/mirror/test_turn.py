@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -51,6 +53,20 @@ def becomes(instance: Any, run_id: str, status: str) -> None:
     assert instance.get_run_by_id(run_id).status.value == status
 
 
+@contextmanager
+def ending(instance: Any, run_id: str, status: str, when: Callable[[], Any]) -> Iterator[None]:
+    """Lets the older mirror end when a fact has come true; if it never does, too, so that nothing waits for ever."""
+
+    def end() -> None:
+        try:
+            wait_until(when)
+        finally:
+            becomes(instance, run_id, status)
+
+    with meanwhile(end):
+        yield
+
+
 def after(*keys: str, **more: str) -> dict[str, str]:
     """The tags of the mirror of r2, as the sensor requests it."""
     tags = {"dagster/run_key": "r2", "tobiko/run_id": "r2", ".dagster/tobiko_after": json.dumps(keys)}
@@ -66,13 +82,7 @@ def is_waiting(instance: Any) -> bool:
 @EACH_EXECUTOR
 def test_a_mirror_begins_when_those_before_it_have_ended(defs: Any, script: Any, instance: Any, run_it: Any) -> None:
     first = older(instance, defs, "STARTED")
-
-    def end() -> None:
-        wait_until(lambda: is_waiting(instance))
-        assert script.calls("mirror") == []
-        becomes(instance, first, "SUCCESS")
-
-    with meanwhile(end):
+    with ending(instance, first, "SUCCESS", lambda: is_waiting(instance) and not script.calls("mirror")):
         result = run_it(defs, instance, **after("r1"))
     assert result.success
     assert result.log().count(WAITING) == 1
@@ -95,12 +105,7 @@ def test_it_begins_at_once_after_one_that_has_ended(
 
 def test_one_whose_forerunner_died_writes_nothing_and_dies_with_it(defs: Any, script: Any, instance: Any) -> None:
     first = older(instance, defs, "STARTED")
-
-    def die() -> None:
-        wait_until(lambda: is_waiting(instance))
-        becomes(instance, first, "FAILURE")
-
-    with meanwhile(die):
+    with ending(instance, first, "FAILURE", lambda: is_waiting(instance)):
         result = run_job(defs, instance, **after("r1"))
     assert result.status == "FAILURE"
     assert "the mirror of remote run r1, which comes before this one, stopped before completion" in result.run_failure()
@@ -116,13 +121,7 @@ def test_it_waits_for_all_before_it_whatever_happens_to_the_one_in_between(
     """A person has cancelled it while it waited itself."""
     first = older(instance, defs, "STARTED")
     older(instance, defs, "CANCELED", key="r1b")
-
-    def end() -> None:
-        wait_until(lambda: is_waiting(instance))
-        assert script.calls("mirror") == []
-        becomes(instance, first, "SUCCESS")
-
-    with meanwhile(end):
+    with ending(instance, first, "SUCCESS", lambda: is_waiting(instance) and not script.calls("mirror")):
         assert run_job(defs, instance, **after("r1", "r1b")).success
 
 
@@ -183,25 +182,23 @@ def test_one_that_was_launched_is_waited_for_however_long_it_takes(
         return records(instance, run, key)
 
     monkeypatch.setattr(turn, "_records", noted)
-
-    def end() -> None:
-        wait_until(lambda: len(polls) > 20)
-        assert script.calls("mirror") == []
-        becomes(instance, first, "CANCELED")
-
-    with meanwhile(end):
+    with ending(instance, first, "CANCELED", lambda: len(polls) > 20 and not script.calls("mirror")):
         assert run_job(defs, instance, **after("r1")).success
 
 
 def test_cancelled_while_it_waits(defs: Any, script: Any, instance: Any) -> None:
-    older(instance, defs, "STARTED")
+    first = older(instance, defs, "STARTED")
 
-    def cancel() -> None:
-        wait_until(lambda: is_waiting(instance))
-        instance.report_run_canceling(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": "r2"}))[0])
-        os.kill(os.getpid(), signal.SIGINT)
+    def of_r2() -> dg.DagsterRun:
+        return next(iter(instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": "r2"}))))
 
-    with meanwhile(cancel):
+    def cancelled() -> bool:
+        if is_waiting(instance) and of_r2().status == dg.DagsterRunStatus.STARTED:
+            instance.report_run_canceling(of_r2())
+            os.kill(os.getpid(), signal.SIGINT)
+        return is_waiting(instance) and of_r2().is_finished
+
+    with ending(instance, first, "SUCCESS", cancelled):
         result = run_job(defs, instance, **after("r1"))
     assert result.status == "CANCELED"
     assert script.calls("mirror") == []
@@ -218,32 +215,34 @@ def test_it_sends_heartbeats_while_it_waits(defs: Any, instance: Any, monkeypatc
         return add_run_tags(self, run_id, tags)
 
     monkeypatch.setattr(type(instance), "add_run_tags", noted)
-
-    def end() -> None:
-        wait_until(lambda: len(beats) > 3)
-        becomes(instance, first, "SUCCESS")
-
-    with meanwhile(end):
+    with ending(instance, first, "SUCCESS", lambda: len(beats) > 3):
         assert run_job(defs, instance, **after("r1")).success
 
 
 def test_that_of_another_code_location_is_not_waited_for(defs: Any, instance: Any) -> None:
     label = ".dagster/repository"
-    older(instance, defs, "STARTED", **{label: "__repository__@another"})
+    other = older(instance, defs, "STARTED", **{label: "__repository__@another"})
     older(instance, defs, "SUCCESS", **{label: "__repository__@ours"})
-    result = run_job(defs, instance, **after("r1", **{label: "__repository__@ours"}))
+
+    def is_finished() -> bool:
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": "r2"}))
+        return bool(runs) and runs[0].is_finished
+
+    with ending(instance, other, "SUCCESS", is_finished):
+        result = run_job(defs, instance, **after("r1", **{label: "__repository__@ours"}))
     assert result.success
     assert WAITING not in result.log()
 
 
 def test_a_re_execution_waits_for_nothing(defs: Any, instance: Any) -> None:
     """By a person, on Dagster's page, where it keeps the tags of its parent."""
-    older(instance, defs, "STARTED")
+    first = older(instance, defs, "STARTED")
     died = instance.create_run_for_job(defs.get_job_def(MIRROR), tags=after("r1"))
     becomes(instance, died.run_id, "FAILURE")
     job = defs.get_job_def(MIRROR)
     again = instance.create_run_for_job(job, tags=after("r1"), parent_run_id=died.run_id, root_run_id=died.run_id)
-    execute_run(InMemoryJob(job), again, instance)
+    with ending(instance, first, "SUCCESS", lambda: instance.get_run_by_id(again.run_id).is_finished):
+        execute_run(InMemoryJob(job), again, instance)
     result = Result(instance, again.run_id)
     assert result.success
     assert WAITING not in result.log()
