@@ -171,9 +171,9 @@ FUZZ := RUSTC_BOOTSTRAP=1 cargo fuzz run
 
 # A release build, and both sides on one Dagster. The table goes to target/bench/.
 .PHONY: bench
-bench: $(BENCH)/.release $(BENCH_ORIGINAL)/.ready ## Measure beside the original; ONLY=mirror_finished,... SIZES=10,100,1000 REPEAT=3 ORIGINAL_100=1 WITHOUT_ORIGINAL=1 STORAGE=postgres RTT_MS=0,1,5
+bench: $(BENCH)/.release $(BENCH_ORIGINAL)/.ready $(SQLMESH)/.wheel ## Measure beside the original; ONLY=mirror_finished,... SIZES=10,100,1000 REPEAT=3 ORIGINAL_100=1 WITHOUT_ORIGINAL=1 STORAGE=postgres RTT_MS=0,1,5
 	$(if $(filter postgres,$(STORAGE)),@$(POSTGRES))
-	$(BENCH)/bin/python tests/bench/bench.py --original-python $(BENCH_ORIGINAL)/bin/python $(if $(ONLY),--only $(ONLY)) \
+	$(BENCH)/bin/python tests/bench/bench.py --original-python $(BENCH_ORIGINAL)/bin/python --sqlmesh-python $(SQLMESH)/bin/python $(if $(ONLY),--only $(ONLY)) \
 		$(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(ORIGINAL_100),--original-100) $(if $(STORAGE),--storage $(STORAGE)) \
 		$(if $(RTT_MS),--rtt-ms $(RTT_MS)) $(if $(WITHOUT_ORIGINAL),--without-original)
 

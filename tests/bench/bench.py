@@ -23,9 +23,10 @@ from side import Side
 from storages import storages
 from summary import summary
 
-FIGURES = ("size", "load", "mirror_finished", "sync", "tick", "mirror_live", "executable")
+FIGURES = ("size", "load", "mirror_finished", "sync", "tick", "mirror_live", "executable", "recorder")
 # Those that write to Dagster's storage: measured for each of its distances.
 STORED = ("mirror_finished", "sync")
+RECORDED_MODELS = 100
 # The original takes about two seconds a task, one after the other.
 MOST_FOR_THE_ORIGINALS_MIRROR = 30
 
@@ -54,6 +55,8 @@ def measure(name: str, bench: Bench, given: argparse.Namespace) -> None:
     elif name == "executable":
         for evaluations, batches in ((1_000, 1), (10_000, 1), (10_000, 10), (100_000, 10)):
             figures.executable(bench, evaluations, batches)
+    elif name == "recorder":
+        figures.recorder(bench, RECORDED_MODELS, given.sqlmesh_python)
     elif name == "mirror_live":
         figures.mirror_live(bench, 30, with_original)
         figures.mirror_live(bench, 30, with_original=False, wave=True)
@@ -89,6 +92,9 @@ def about(given: argparse.Namespace) -> dict[str, str]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--original-python", type=Path, required=True, help="of an environment with the original")
+    parser.add_argument(
+        "--sqlmesh-python", type=Path, help="of an environment with SQLMesh and this package: for recorder"
+    )
     parser.add_argument("--executable", type=Path, default=Path(sys.executable).parent / "tobiko-facade")
     parser.add_argument("--only", type=names, default=list(FIGURES), help=f"of {', '.join(FIGURES)}")
     parser.add_argument("--sizes", type=sizes, default=[10, 100, 1000], help="models, e.g. 10,100,1000")
@@ -99,7 +105,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--storage", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--rtt-ms", type=distances, default=[0.0], help="round trips to PostgreSQL, e.g. 0,1,5")
     parser.add_argument("--out", type=Path, default=Path("target/bench"))
-    return parser.parse_args()
+    given = parser.parse_args()
+    if "recorder" in given.only and given.sqlmesh_python is None:
+        parser.error("recorder needs --sqlmesh-python")
+    return given
 
 
 def names(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import channel
 from cloud import RUN, Cloud, cloud
+from recorded import ALONE, AWAY, RECORDED, planned
 from rows import Rows
 from side import Home, Outcome, Side, home
 from storages import Storage
@@ -208,6 +209,28 @@ def executable(bench: Bench, evaluations: int, batches: int) -> None:
 
         named = f"executable alone, {batches} evaluations a model" if batches > 1 else "executable alone"
         bench.in_turns(named, models, {OURS: once})
+
+
+def recorder(bench: Bench, models: int, sqlmesh_python: Path) -> None:
+    """`sqlmesh run` as it is, with the recorder, and with the recorder while nobody listens where the server should be.
+    `more CPU`: than SQLMesh alone took in the same turn."""
+    alone_s: list[float] = []
+    with planned(sqlmesh_python, bench.executable, models) as project:
+
+        def measure(side: str) -> Measure:
+            def once() -> tuple[dict[str, Any], dict[str, int]]:
+                used = project.run(side)
+                found = {"wall_s": used.wall_s, "cpu_s": used.cpu_s, "memory_mb": used.memory_mb}
+                if side == ALONE:
+                    alone_s.append(used.cpu_s)
+                    return found, {}
+                more_s = used.cpu_s - alone_s[-1]
+                return {**found, "more CPU s": more_s, "share %": 100 * more_s / alone_s[-1]}, {}
+
+            return once
+
+        sides = {side: measure(side) for side in (ALONE, RECORDED, AWAY)}
+        bench.in_turns("a run of SQLMesh, recorded", models, sides, least=bench.repeat)
 
 
 def size(bench: Bench) -> None:

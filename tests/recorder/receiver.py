@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -26,16 +28,27 @@ class Receiver:
         self.events: list[Event] = []
         self.received = 0
         self.requests: list[str] = []
+        self.answered = 0
+        self.proxy_authorization = ""  # of the last request
+        self.connections: list[socket.socket] = []
         self._changed = threading.Condition()
         self._released = threading.Event()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                receiver.connections.append(self.request)
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.requests.append(self.path)
+                receiver.proxy_authorization = self.headers.get("Proxy-Authorization", "")
                 if receiver.mode == "hang":
                     receiver._released.wait(60)
+                    self.close_connection = True
                     return
                 if isinstance(receiver.mode, int):
                     status, answer = receiver.mode, {"detail": "as the test requests"}
@@ -53,6 +66,7 @@ class Receiver:
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+                receiver.answered += 1
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -68,6 +82,12 @@ class Receiver:
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def of(self, *types: str) -> list[Event]:
         return [event for event in self.events if event["type"] in types]

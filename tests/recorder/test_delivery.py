@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from receiver import Receiver
 
 from tobikodata import sqlmesh_recorder
 from tobikodata.sqlmesh_recorder import _delivery, _spool
-from tobikodata.sqlmesh_recorder._delivery import Delivery
+from tobikodata.sqlmesh_recorder._delivery import Delivery, Later
 from tobikodata.sqlmesh_recorder._settings import Settings
 
 # Puts COUNT events of WHO into a delivery, then ends, or waits if THEN is "wait".
@@ -130,6 +132,104 @@ def test_new_events_are_sent_after_those_of_an_outage(receiver: Receiver, spool:
     receiver.wait_for(lambda: numbers_of(receiver) == [1, 2, 3, 4])
     delivery.close()
     assert not spool.exists()
+
+
+def test_events_that_follow_closely_share_a_request_and_an_end_waits_for_nothing(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_delivery, "PAUSE_SECONDS", 3600.0)
+    delivery = delivery_to(receiver.url)
+    put(delivery, 1)
+    receiver.wait_for(lambda: numbers_of(receiver) == [1])
+    receiver.wait_for(lambda: delivery._pause_until)
+    put(delivery, 2)
+    time.sleep(0.2)  # enough to send it, were there no pause
+    assert numbers_of(receiver) == [1]
+    put(delivery, 3)
+    delivery.put({"type": "plan_ended", "number": 4}, urgent=True)
+    receiver.wait_for(lambda: numbers_of(receiver) == [1, 2, 3, 4])
+    assert len(receiver.requests) == 2
+    put(delivery, 5)
+    delivery.close()
+    assert numbers_of(receiver) == [1, 2, 3, 4, 5]
+
+
+def test_a_queue_that_fills_a_request_is_sent_without_a_pause(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_delivery, "PAUSE_SECONDS", 3600.0)
+    delivery = delivery_to(receiver.url)
+    put(delivery, 0)
+    receiver.wait_for(lambda: numbers_of(receiver) == [0])
+    put(delivery, *range(1, 1201))
+    delivery.put({"type": "plan_ended", "number": 1201}, urgent=True)
+    receiver.wait_for(lambda: numbers_of(receiver) == list(range(1202)))
+    delivery.close()
+
+
+def test_an_event_says_when_it_happened_and_its_texts_are_made_by_the_thread_that_sends(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_delivery, "PAUSE_SECONDS", 3600.0)
+    delivery = delivery_to(receiver.url)
+    put(delivery, 1)
+    receiver.wait_for(lambda: numbers_of(receiver) == [1])
+    before = datetime.now(timezone.utc)
+    delivery.put({"type": "audit", "number": 2, "log": Later(lambda: threading.current_thread().name)})
+    after = datetime.now(timezone.utc)
+    delivery.put({"type": "audit", "number": 3, "log": Later(lambda: 1 / 0)})
+    delivery.put({"type": "plan_ended", "number": 4}, urgent=True)
+    receiver.wait_for(lambda: numbers_of(receiver) == [1, 2, 3, 4])
+    assert before <= datetime.fromisoformat(receiver.events[1]["at"]) <= after
+    assert [event["log"] for event in receiver.of("audit")] == ["sqlmesh-recorder", None]
+    delivery.close()
+
+
+def test_what_is_no_json_is_dropped_and_the_others_are_delivered(receiver: Receiver) -> None:
+    endless: dict[str, Any] = {"type": "plan_started"}
+    endless["number"] = endless
+    delivery = delivery_to(receiver.url)
+    delivery.put({"type": "plan_started", "number": 1}, endless, {"type": "plan_started", "number": 2})
+    receiver.wait_for(lambda: numbers_of(receiver) == [1, 2])
+    delivery.close()
+
+
+def test_one_connection_serves_all_requests(receiver: Receiver) -> None:
+    receiver.client = ("me", "secret")
+    delivery = delivery_to(receiver.url, TCLOUD_CLIENT_ID="me", TCLOUD_CLIENT_SECRET="secret")
+    for number in range(5):
+        put(delivery, number)
+        receiver.wait_for(lambda: numbers_of(receiver)[-1:] == [number])  # noqa: B023 (called at once)
+    delivery.close()
+    assert len(receiver.requests) == 6
+    assert len(receiver.connections) == 1
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_replaced_at_once(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    delivery = delivery_to(receiver.url)
+    with caplog.at_level(logging.DEBUG):
+        put(delivery, 1)
+        receiver.wait_for(lambda: receiver.answered == 1)
+        receiver.drop_connections()
+        put(delivery, 2)
+        receiver.wait_for(lambda: numbers_of(receiver) == [1, 2])
+        delivery.close()
+    assert len(receiver.connections) == 2
+    assert "failed to send" not in caplog.text
+
+
+def test_it_goes_through_the_environments_proxy(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("no_proxy", "elsewhere.test")
+    monkeypatch.setenv("http_proxy", f"http://me:a%40b@127.0.0.1:{receiver.port}")
+    delivery = delivery_to("http://cloud.test/base")
+    put(delivery, 1)
+    receiver.wait_for(lambda: numbers_of(receiver) == [1])
+    delivery.close()
+    assert receiver.requests == ["http://cloud.test/base/recorder/v1/events"]
+    assert base64.b64decode(receiver.proxy_authorization.removeprefix("Basic ")) == b"me:a@b"
 
 
 @pytest.mark.parametrize("answer", [200, 400, 422])

@@ -1,5 +1,9 @@
 """The queue of events, the thread that sends them, and the heartbeats.
 
+SQLMesh's threads only queue: what an event needs (its id, its time as text, its texts, its JSON) is made by the thread
+that sends. That one pauses between requests, so that events which follow each other closely share one; the end
+of something is sent at once, with all that was queued before it.
+
 Order is kept: no event overtakes those in the spool. An event leaves the queue once the server or the spool
 has it; the server recognizes a duplicate by its id.
 """
@@ -14,23 +18,33 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Callable
 
-from ._formatting import now
+from ._formatting import utc
 from ._guard import failure_level, log, safely
-from ._server import Server, one_request
+from ._server import REQUEST_EVENTS, Server, one_request
 from ._settings import Settings
 from ._spool import Spool
 
 HEARTBEAT_SECONDS = 10.0
+PAUSE_SECONDS = 0.1  # from the end of a request to the next one
 FLUSH_SECONDS = 0.4  # how long an unresponsive server may delay the end of the process
 MAX_BACKOFF_SECONDS = 30.0
 BUSY_RETRY_SECONDS = 0.2
-MAX_QUEUED_EVENTS = 20_000  # only reached if the spool file can't be written either
+MAX_QUEUED_EVENTS = 20_000  # while the spool file can't be written either
 
 
 class _Busy(Exception):
     """Another process is sending the spool's events."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """A value of an event that is made when the event is sent: `make` must not depend on what happens until then."""
+
+    make: Callable[[], Any]
 
 
 class Delivery:
@@ -39,32 +53,42 @@ class Delivery:
         self.heartbeats: dict[int, Mapping[str, Any]] = {}
         self._server = Server(settings)
         self._spool = Spool(settings.spool)
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[float, Mapping[str, Any]]] = deque()  # when it happened, and what
+        self._lines: deque[bytes] = deque()  # those before the queue's, ready to be sent
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0  # if nothing happens
+        self._is_urgent = False
         self._is_closing = False
+        self._is_closed = False  # what is left belongs to `close`
         self._is_stuck = False  # neither server nor spool takes events: the queue has to wait
+        self._pause_until = 0.0
         self._retry_at = 0.0
         self._failures = 0
         self._next_heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
         self._process_id = os.getpid()
         atexit.register(self.close)
 
-    def put(self, *events: Mapping[str, Any]) -> None:
-        """Queues events, each with its `type`. Those of one call are sent in one request, as far as they fit."""
+    def put(self, *events: Mapping[str, Any], urgent: bool = False) -> None:
+        """Queues events, each with its `type`. Those of one call are sent in one request, as far as they fit.
+
+        `urgent`: they and all before them are sent without a pause.
+        """
         if not events:
             return
-        lines = [json.dumps({"id": str(uuid.uuid4()), "at": now(), **event}, default=str).encode() for event in events]
+        at = time.time()
         with self._changed:
-            if len(self._queue) < MAX_QUEUED_EVENTS:
-                self._queue.extend(lines)
-            self._wake()
+            if not self._is_stuck or len(self._lines) + len(self._queue) < MAX_QUEUED_EVENTS:
+                self._queue.extend([(at, event) for event in events])
+            if urgent or len(self._queue) >= REQUEST_EVENTS:
+                self._is_urgent = True
+            self._wake(0.0 if self._is_urgent else self._pause_until)
 
     def wake_for_spool(self) -> None:
         """Sends what an earlier process left in the spool; if there is nothing, this costs one `stat`."""
         if self._thread is None and not self._spool.is_empty():
             with self._changed:
-                self._wake()
+                self._wake(0.0)
 
     def close(self) -> None:
         """Waits a moment for the events that are being sent; the rest goes to the spool."""
@@ -77,39 +101,60 @@ class Delivery:
         if self._thread is not None:
             self._thread.join(FLUSH_SECONDS)
         with self._changed:
-            unsent = list(self._queue)
+            self._is_closed = True
+            unsent = [*self._lines, *_lines_of(self._queue)]
         safely(self._spool.append, unsent)
 
-    def _wake(self) -> None:
+    def _wake(self, due_at: float) -> None:
         if self._thread is None and not self._is_closing:
             name, work = "sqlmesh-recorder", (self._work,)
             self._thread = threading.Thread(target=safely, args=work, name=name, daemon=True)
             self._thread.start()
-        self._changed.notify_all()
+        if due_at < self._wakes_at:
+            self._changed.notify_all()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                if not self._is_closing:
-                    self._changed.wait(self._idle_seconds())
-                batch, is_last = one_request(self._queue), self._is_closing
+                self._wait_until_due()
+                queued, is_last = list(islice(self._queue, REQUEST_EVENTS)), self._is_closing
+                self._is_urgent = self._is_urgent and len(queued) < len(self._queue)
+            made = _lines_of(queued)
+            with self._changed:
+                if self._is_closed:
+                    return
+                for _ in queued:
+                    self._queue.popleft()
+                self._lines.extend(made)
+                batch = one_request(self._lines)
             handled = safely(self._deliver, batch)
+            self._pause_until = time.monotonic() + PAUSE_SECONDS
             with self._changed:
                 self._is_stuck = not handled
                 for _ in batch if handled else ():
-                    self._queue.popleft()
-            if is_last and (self._is_stuck or not self._queue):
-                return
+                    self._lines.popleft()
+                if is_last and (self._is_stuck or not (self._lines or self._queue)):
+                    return
             self._put_heartbeats()
 
-    def _idle_seconds(self) -> float:
-        """How long there is nothing to do, unless an event is put."""
-        due = self._next_heartbeat_at
-        if self._queue and not self._is_stuck:
+    def _wait_until_due(self) -> None:
+        while not self._is_closing:
+            self._wakes_at = self._due_at()
+            seconds = self._wakes_at - time.monotonic()
+            if seconds <= 0:
+                break
+            self._changed.wait(seconds)
+        self._wakes_at = 0.0
+
+    def _due_at(self) -> float:
+        """When there is something to do, unless an event is put."""
+        if self._is_urgent or (self._lines and not self._is_stuck):
             return 0.0
+        if self._queue:
+            return self._pause_until
         if self._is_stuck or not self._spool.is_empty():
-            due = min(due, self._retry_at)
-        return min(max(due - time.monotonic(), 0.05 if self._is_stuck else 0.0), HEARTBEAT_SECONDS)
+            return min(self._next_heartbeat_at, max(self._retry_at, self._pause_until))
+        return self._next_heartbeat_at
 
     def _deliver(self, batch: Sequence[bytes]) -> bool:
         """Sends the events to the server, or writes them to the spool."""
@@ -153,3 +198,20 @@ class Delivery:
         if not self._failures:  # heartbeats are not kept for later, so none goes to the spool
             for key in list(self.heartbeats.values()):
                 self.put({"type": "heartbeat", **key})
+
+
+def _lines_of(queued: Sequence[tuple[float, Mapping[str, Any]]]) -> list[bytes]:
+    """As they are sent; without those that can't be written as JSON."""
+    lines = [safely(_line, at, event) for at, event in queued]
+    return [line for line in lines if line is not None]
+
+
+def _line(at: float, event: Mapping[str, Any]) -> bytes:
+    return _encode({"id": str(uuid.uuid4()), "at": utc(at), **event}).encode()
+
+
+def _made(value: Any) -> Any:
+    return safely(value.make) if isinstance(value, Later) else str(value)
+
+
+_encode = json.JSONEncoder(default=_made).encode

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
+from ._delivery import Later
 from ._formatting import (
     MESSAGE_CHARACTERS,
     arguments_text,
@@ -31,16 +34,17 @@ class Batch:
     number: int = 1  # among the batches of its node; known once it starts
     evaluation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, Any, Any]:
         """Identifies the batch both when it is scheduled and when it starts."""
         return (self.snapshot.name, milliseconds(self.start), milliseconds(self.end))
 
-    def interval(self) -> dict[str, str | None]:
+    @cached_property
+    def interval(self) -> Mapping[str, str | None]:
         return {"interval_start": timestamp(self.start), "interval_end": timestamp(self.end)}
 
     def fields(self) -> dict[str, Any]:
-        return {"node_name": self.snapshot.name, "version": self.version, **self.interval()}
+        return {"node_name": self.snapshot.name, "version": self.version, **self.interval}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Audit:
             "blocking": self.blocking,
             "count": self.count,
             "execution_time": now(),
-            "log": safely(_query, self.result),
+            "log": Later(partial(_query, getattr(self.result, "query", None))),
             "duration_seconds": self.duration_s,
         }
 
@@ -112,7 +116,7 @@ class Evaluation:
             return None
         audit = Audit.of(result, call)
         self._audits.append(audit)
-        return {"evaluation_id": self.batch.evaluation_id, **audit.fields(), **self.batch.interval()}
+        return {"evaluation_id": self.batch.evaluation_id, **audit.fields(), **self.batch.interval}
 
     def failed_by_audits(self) -> str | None:
         """The message for failed audits that end the evaluation."""
@@ -121,14 +125,13 @@ class Evaluation:
             return None
         return "; ".join(f"audit {audit.name} failed: {audit.rows()}" for audit in failed)
 
-    def log_text(self, error: BaseException | None) -> str:
+    def log_text(self, error: BaseException | None, rows: int | None) -> str:
         lines = [f"{self.batch.snapshot.node.name}, version {self.batch.version}"]
         if self.only_audits:
             lines.append("only audits ran, no data was loaded")
-        start, end = self.batch.interval().values()
+        start, end = self.batch.interval.values()
         if start and end:
             lines.append(f"batch {self.batch.number}: {start} to {end} (exclusive)")
-        rows = self.rows_processed()
         duration = f"{'finished' if error is None else 'failed'} after {time.monotonic() - self._started_s:.2f} s"
         lines.append(f"{duration}, {rows} rows" if rows else duration)
         if self._audits:
@@ -152,7 +155,5 @@ class Evaluation:
         return execution.stats.total_rows_processed if execution is not None else None
 
 
-def _query(result: Any) -> str | None:
-    if result.query is None:
-        return None
-    return truncate_middle(result.query.sql(pretty=True), MESSAGE_CHARACTERS)
+def _query(query: Any) -> str | None:
+    return truncate_middle(query.sql(pretty=True), MESSAGE_CHARACTERS) if query is not None else None

@@ -12,18 +12,23 @@ from typing import Any
 
 LOG_CHARACTERS = 64 * 1024
 MESSAGE_CHARACTERS = 16 * 1024
+_texts: dict[int, tuple[Any, str]] = {}  # by id; the expression is kept, so that no other gets its id
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def now() -> str:
     """Now, as ISO 8601 in UTC."""
-    return _utc(time.time())
+    return utc(time.time())
+
+
+def utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
 def timestamp(when: Any) -> str | None:
     """One of SQLMesh's times (milliseconds, text or date), as ISO 8601 in UTC."""
     try:
-        return None if when is None else _utc(milliseconds(when) / 1000)
+        return None if when is None else utc(milliseconds(when) / 1000)
     except (ValueError, OverflowError, OSError):  # a year that Python does not support
         return None
 
@@ -48,8 +53,22 @@ def arguments_text(arguments: Mapping[str, Any] | None) -> str | None:
     Whether it blocks is no argument of its query, and is reported apart.
     """
     values = {name: value for name, value in (arguments or {}).items() if name != "blocking"}
-    texts = (f"{name} := {value.sql() if hasattr(value, 'sql') else value}" for name, value in values.items())
+    texts = (f"{name} := {_text_of(value)}" for name, value in values.items())
     return truncate_middle(", ".join(texts), MESSAGE_CHARACTERS) or None
+
+
+def _text_of(argument: Any) -> str:
+    """An expression's text is made once in a run: for the model's audit, then for each time it is evaluated."""
+    if not hasattr(argument, "sql"):
+        return str(argument)
+    known = _texts.get(id(argument))
+    if known is None:
+        known = _texts[id(argument)] = argument, argument.sql()
+    return str(known[1])
+
+
+def forget_texts() -> None:
+    _texts.clear()
 
 
 def truncate_middle(text: str, limit: int) -> str:
@@ -111,7 +130,3 @@ def _own_message(error: BaseException) -> str:
     if not text:
         return kind.__name__
     return text if kind.__module__.startswith("sqlmesh.") else f"{kind.__name__}: {text}"
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()

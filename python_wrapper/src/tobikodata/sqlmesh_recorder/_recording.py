@@ -13,6 +13,7 @@ from ._delivery import Delivery
 from ._evaluation import AuditCall, Batch, Evaluation
 from ._formatting import (
     LOG_CHARACTERS,
+    forget_texts,
     is_abort,
     message_of,
     node_name,
@@ -82,11 +83,13 @@ class Recording:
                 names = sorted({batch.snapshot.name for batch in batches})
                 start.append(self._event("due", **self._key, environment=self.environment, node_names=names))
             self._delivery.put(*start)
+            scheduled = []
             for batch in batches:
                 if batch.key not in self._scheduled:
                     self._model_names[batch.snapshot.name] = batch.snapshot.node.name
                     self._scheduled[batch.key] = batch
-                    self._put_evaluation("evaluation_scheduled", batch.evaluation_id, batch.fields())
+                    scheduled.append(self._evaluation("evaluation_scheduled", batch.evaluation_id, batch.fields()))
+            self._delivery.put(*scheduled)
 
     def start(
         self, batch: Batch, tracker: Any = None, only_audits: bool = False, ends_with_audits: bool = False
@@ -99,7 +102,7 @@ class Recording:
             evaluation = Evaluation(batch, tracker, only_audits, ends_with_audits)
             self._open[batch.evaluation_id] = evaluation
             fields = {**batch.fields(), "only_audits": True} if only_audits else batch.fields()
-            self._put_evaluation("evaluation_started", batch.evaluation_id, fields)
+            self._delivery.put(self._evaluation("evaluation_started", batch.evaluation_id, fields))
         return evaluation
 
     def put_audit(self, evaluation: Evaluation, result: Any, call: AuditCall | None = None) -> None:
@@ -115,7 +118,8 @@ class Recording:
                 return
             if status == "failed":
                 self._failed[evaluation.batch.snapshot.name] = None
-        text, rows = evaluation.log_text(error), evaluation.rows_processed()
+        rows = evaluation.rows_processed()
+        text = evaluation.log_text(error, rows)
         self._put_end(evaluation.batch.evaluation_id, status, message, text, rows)
 
     def fail_unevaluated(self, error: Any, find_node: Callable[[str], tuple[str, str | None]]) -> None:
@@ -136,12 +140,13 @@ class Recording:
                 batch = self._scheduled.pop(key)
                 identifier, fields = batch.evaluation_id, batch.fields()
             self.report_start()
-            self._put_evaluation("evaluation_started", identifier, fields)
+            self._delivery.put(self._evaluation("evaluation_started", identifier, fields))
         text = "failed before the evaluation started\n\n" + traceback_of(cause)
         self._put_end(identifier, "failed", message_of(cause), text)
 
     def end(self, failed: bool, error: BaseException | None) -> None:
         self._delivery.heartbeats.pop(id(self), None)
+        forget_texts()
         if not self.is_of_this_process():
             return
         for evaluation in list(self._open.values()):
@@ -156,7 +161,7 @@ class Recording:
         status = status_of(error, failed)
         message = "\n".join(texts) if status != "success" else None
         fields = {"environment": self.environment, "status": status, "error_message": message}
-        self.put(f"{self.kind}_ended", **self._key, **fields)
+        self._delivery.put(self._event(f"{self.kind}_ended", **self._key, **fields), urgent=True)
 
     def put(self, kind: str, **fields: Any) -> None:
         self._delivery.put(self._event(kind, **fields))
@@ -174,13 +179,13 @@ class Recording:
         start = self._event(f"{self.kind}_started", at=self._started_at, **self._key, environment=self.environment)
         return [*environments, start]
 
-    def _put_evaluation(self, kind: str, identifier: str, fields: Mapping[str, Any]) -> None:
-        self.put(kind, evaluation_id=identifier, **self._key, environment=self.environment, **fields)
+    def _evaluation(self, kind: str, identifier: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return self._event(kind, evaluation_id=identifier, **self._key, environment=self.environment, **fields)
 
     def _put_end(self, identifier: str, status: str, message: str | None, text: str, rows: int | None = None) -> None:
         fields = {"status": status, "error_message": message, "log": truncate_middle(text, LOG_CHARACTERS)}
         counted = {} if rows is None else {"rows_processed": rows}
-        self.put("evaluation_ended", evaluation_id=identifier, **fields, **counted)
+        self._delivery.put(self._event("evaluation_ended", evaluation_id=identifier, **fields, **counted), urgent=True)
 
     def _failed_nodes(self) -> str:
         names = truncate_middle(", ".join(self._model_names.get(name, name) for name in self._failed), 1000)

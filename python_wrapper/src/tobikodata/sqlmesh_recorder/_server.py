@@ -1,7 +1,4 @@
-"""The local cloud, as the recorder sees it: it accepts events by POST, and may require a login.
-
-The modules of the standard library that this needs are imported late: an idle run needs none of them.
-"""
+"""The local cloud, as the recorder sees it: it accepts events by POST, and may require a login."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ._connection import Connection
 from ._guard import failure_level, log
 from ._settings import Settings
 
 REQUEST_EVENTS = 500
 REQUEST_BYTES = 512 * 1024
-TIMEOUT_SECONDS = 5.0
 MAX_REASONS = 10  # of refusals, that are logged as warnings
 
 
@@ -43,7 +40,7 @@ def one_request(lines: Iterable[bytes]) -> list[bytes]:
 class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._opener: Any = None
+        self._connection = Connection(settings.ca_file)
         self._bearer = ""
         self._renew_at = 0.0
         self._reasons: set[str] = set()  # for which events were refused
@@ -104,43 +101,14 @@ class Server:
     def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any]:
         """The status and the response: parsed if it is JSON, else as text."""
         import http.client
-        import urllib.error
-        import urllib.request
 
         if not url.lower().startswith(("http://", "https://")):
             raise Unavailable(f"{url} is not an http or https URL")
         try:
-            if self._opener is None:
-                self._opener = _build_opener(self._settings)
-            request = urllib.request.Request(url, body, dict(headers), method="POST")  # noqa: S310 (see above)
-            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                status, content = response.status, response.read(1024 * 1024)
-        except urllib.error.HTTPError as error:
-            status, content = error.code, error.read(1024)
-        except (OSError, http.client.HTTPException) as error:
+            status, content = self._connection.post(url, body, headers)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise Unavailable(f"{url}: {error}") from error
         try:
             return status, json.loads(content)
         except ValueError:
             return status, content.decode("utf-8", "replace")
-
-
-def _build_opener(settings: Settings) -> Any:
-    """urllib's opener with the environment's proxies, but without redirects: they would send the bearer token
-    to another host."""
-    import ssl
-    import urllib.request
-
-    handlers: list[Any] = [
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ]
-    if "https:" in (settings.base_url + settings.token_url).lower():
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    opener = urllib.request.OpenerDirector()
-    for handler in handlers:
-        opener.add_handler(handler)
-    return opener
