@@ -53,6 +53,11 @@ def becomes(instance: Any, run_id: str, status: str) -> None:
     assert instance.get_run_by_id(run_id).status.value == status
 
 
+def is_finished(instance: Any) -> bool:
+    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": "r2"}), limit=1)
+    return bool(runs) and runs[0].is_finished
+
+
 @contextmanager
 def ending(instance: Any, run_id: str, status: str, when: Callable[[], Any]) -> Iterator[None]:
     """Lets the older mirror end when a fact has come true; if it never does, too, so that nothing waits for ever."""
@@ -135,7 +140,8 @@ def test_one_whose_worker_went_down_with_its_machine_has_died(defs: Any, instanc
     instance.add_run_tags(first, ALIVE)
     monkeypatch.setattr(heartbeat, "SILENCE_LIMIT_S", 0.0)
     monkeypatch.setattr(turn, "WAKE_S", 0.0)
-    result = run_job(defs, instance, **after("r1"))
+    with ending(instance, first, "SUCCESS", lambda: is_finished(instance)):
+        result = run_job(defs, instance, **after("r1"))
     assert result.status == "FAILURE"
     assert "stopped before completion" in result.run_failure()
 
@@ -223,12 +229,7 @@ def test_that_of_another_code_location_is_not_waited_for(defs: Any, instance: An
     label = ".dagster/repository"
     other = older(instance, defs, "STARTED", **{label: "__repository__@another"})
     older(instance, defs, "SUCCESS", **{label: "__repository__@ours"})
-
-    def is_finished() -> bool:
-        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": "r2"}))
-        return bool(runs) and runs[0].is_finished
-
-    with ending(instance, other, "SUCCESS", is_finished):
+    with ending(instance, other, "SUCCESS", lambda: is_finished(instance)):
         result = run_job(defs, instance, **after("r1", **{label: "__repository__@ours"}))
     assert result.success
     assert WAITING not in result.log()
